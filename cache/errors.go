@@ -1,0 +1,19 @@
+package cache
+
+import "errors"
+
+var (
+	// ErrCorrupt says that the bytes of a blob do not have its digest or its
+	// size. A handle that returned it once returns it for ever.
+	ErrCorrupt = errors.New("content does not match its digest")
+
+	// ErrNotCached is the answer of Get for content that is not in the store.
+	ErrNotCached = errors.New("not in the cache")
+
+	// ErrClosed is the answer of a closed handle and of a closed cache.
+	ErrClosed = errors.New("cache closed")
+
+	// ErrStalled ends the wait of a reader that saw no progress for
+	// Config.StallTimeout.
+	ErrStalled = errors.New("download made no progress")
+)
