@@ -1,0 +1,114 @@
+package localacr
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"time"
+)
+
+// AuthMode is how a registry tells friend from stranger.
+type AuthMode string
+
+const (
+	// AuthOpen challenges like every other mode, and then lets everyone do
+	// everything.
+	AuthOpen AuthMode = "open"
+	// AuthAnonymous is ACR's "anonymous pull": everyone may read, and only
+	// Config.Users may change anything.
+	AuthAnonymous AuthMode = "anonymous"
+	// AuthBasic lets in Config.Users and nobody else.
+	AuthBasic AuthMode = "basic"
+)
+
+// Config says what registry to open. Only Root has to be set.
+type Config struct {
+	// Root is the data directory. It is created with mode 0700 if absent and
+	// belongs to one Server at a time.
+	Root string
+
+	// Name is the login server's name, as bodies ("registry") and tokens
+	// ("aud") show it. Empty: the Host of each request.
+	Name string
+
+	// Logger gets one line per request at debug level. Nil: nothing is logged.
+	Logger *slog.Logger
+
+	// Auth is the way in. Empty: AuthOpen.
+	Auth AuthMode
+
+	// Users may log in with name and password, see ReadUsers. AuthOpen takes
+	// every name and password and does not look here.
+	Users []User
+
+	// TokenLife is how long refresh and access tokens live. Zero: as ACR's,
+	// which is 3 hours, 60 minutes, and 5 minutes for anonymous ones.
+	TokenLife time.Duration
+
+	// DirectBlobs serves blobs at once instead of redirecting to a signed URL.
+	DirectBlobs bool
+
+	// StorageHost is the host, or host:port, of the signed URLs. Empty:
+	// "localhost" for a registry called by a loopback address and the
+	// loopback address for one called localhost, so that a client that sends
+	// its token along is found out; the same host otherwise.
+	StorageHost string
+
+	// ReadOnly refuses every change that arrives over HTTP.
+	ReadOnly bool
+
+	// Latency delays every answer, Bandwidth limits every body in both
+	// directions, in bytes per second and connection. Zero: neither.
+	Latency   time.Duration
+	Bandwidth int64
+
+	// Faults are deliberate misbehaviours, see Faults. Nil: none.
+	Faults *Faults
+
+	// CollectAfter is how long a blob that no manifest refers to is kept
+	// after a client last touched it, since a push may be about to need it.
+	// Zero: one hour.
+	CollectAfter time.Duration
+}
+
+// check returns cfg with its defaults filled in.
+func (cfg Config) check() (Config, error) {
+	if cfg.Root == "" {
+		return cfg, fmt.Errorf("localacr: Root is empty; it names the data directory")
+	}
+	switch cfg.Auth {
+	case "":
+		cfg.Auth = AuthOpen
+	case AuthOpen, AuthAnonymous, AuthBasic:
+	default:
+		return cfg, fmt.Errorf("localacr: unknown auth mode %q; want open, anonymous or basic", cfg.Auth)
+	}
+	if cfg.Auth == AuthBasic && len(cfg.Users) == 0 {
+		return cfg, fmt.Errorf("localacr: auth mode basic without users lets nobody in")
+	}
+	for _, u := range cfg.Users {
+		if err := u.check(); err != nil {
+			return cfg, err
+		}
+	}
+	if cfg.StorageHost != "" {
+		host := cfg.StorageHost
+		if h, _, err := net.SplitHostPort(host); err == nil {
+			host = h
+		}
+		if host == "" || strings.ContainsAny(cfg.StorageHost, "/@ ") {
+			return cfg, fmt.Errorf("localacr: storage host %q; want host or host:port", cfg.StorageHost)
+		}
+	}
+	if cfg.TokenLife < 0 || cfg.Latency < 0 || cfg.Bandwidth < 0 || cfg.CollectAfter < 0 {
+		return cfg, fmt.Errorf("localacr: negative TokenLife, Latency, Bandwidth or CollectAfter")
+	}
+	if cfg.CollectAfter == 0 {
+		cfg.CollectAfter = time.Hour
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	return cfg, nil
+}
