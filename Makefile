@@ -1,0 +1,86 @@
+# Everything a contributor types. `make` alone lists it.
+
+GO        ?= go
+FUZZTIME  ?= 20s
+BENCH     ?= .
+BENCHTIME ?= 1s
+
+# The Go modules here: the program, and the tests that need foreign clients.
+MODULES := . integration
+
+STATICCHECK_VERSION := v0.8.2
+STATICCHECK         := bin/staticcheck-$(STATICCHECK_VERSION)
+
+# A checkout that git refuses to read (another owner, an archive) still builds,
+# without the commit in `acrfs version`.
+ifneq ($(shell git rev-parse HEAD >/dev/null 2>&1 && echo yes),yes)
+export GOFLAGS := $(GOFLAGS) -buildvcs=false
+endif
+
+.PHONY: help build demo test deps lint fuzz bench bench-quick clean
+.DEFAULT_GOAL := help
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build bin/acrfs
+	@$(GO) build -trimpath -o bin/acrfs ./cmd/acrfs
+
+demo: build ## a registry with samples, mounted; Ctrl-C ends it
+	@bin/acrfs demo
+
+test: deps ## every test, race detector on, with real mounts
+	$(GO) test -race -shuffle=on -timeout 25m ./...
+	cd integration && $(GO) test -race -shuffle=on -timeout 50m ./...
+
+# What the tests call, and the Debian package that has it.
+TOOLS := fusermount3:fuse3 getfattr:attr rsync:rsync jq:jq skopeo:skopeo gcc:gcc findmnt:mount mountpoint:util-linux setpriv:util-linux
+
+deps: ## install what the tests need, when root; name it otherwise
+	@missing=; \
+	for tool in $(TOOLS); do \
+	  command -v $${tool%:*} >/dev/null || missing="$$missing $${tool#*:}"; \
+	done; \
+	[ -z "$$missing" ] && exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "installing$$missing"; \
+	  export DEBIAN_FRONTEND=noninteractive; \
+	  apt-get -qq update && apt-get -qq install -y --no-install-recommends $$missing; \
+	else \
+	  echo "make: the tests need these packages:$$missing" >&2; exit 1; \
+	fi
+
+lint: $(STATICCHECK) ## gofmt, go vet, staticcheck, in all modules
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go' 2>/dev/null || find . -name '*.go')); \
+	[ -z "$$unformatted" ] || { echo "not gofmt-clean:" $$unformatted >&2; exit 1; }
+	@for module in $(MODULES); do \
+	  (cd $$module && $(GO) vet ./... && $(CURDIR)/$(STATICCHECK) ./...) || exit 1; \
+	done
+
+$(STATICCHECK):
+	@GOBIN=$(CURDIR)/bin $(GO) install honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION)
+	@mv bin/staticcheck $@
+
+fuzz: ## every fuzz target for FUZZTIME (20s)
+	@for module in $(MODULES); do ( \
+	  cd $$module && \
+	  for package in $$($(GO) list ./...); do \
+	    for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz'); do \
+	      echo "$$package $$target"; \
+	      $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package || exit 1; \
+	    done; \
+	  done \
+	) || exit 1; done
+
+bench: deps ## every benchmark; figures are ratios to a peer in the same run
+	@for module in $(MODULES); do \
+	  (cd $$module && $(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -benchtime $(BENCHTIME) -p 1 -timeout 60m ./...) || exit 1; \
+	done
+
+bench-quick: ## the same in a minute or two, with rougher figures
+	@for module in $(MODULES); do \
+	  (cd $$module && $(GO) test -short -run '^$$' -bench '$(BENCH)' -benchtime 1x -p 1 -timeout 20m ./...) || exit 1; \
+	done
+
+clean: ## remove what was built
+	rm -rf bin
