@@ -1,14 +1,16 @@
 package registry
 
 import (
-	"context"
 	"crypto/x509"
-	"io"
-	"iter"
+	"errors"
 	"log/slog"
+	"net/url"
+	"sync/atomic"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
+	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/opencontainers/go-digest"
 )
 
@@ -27,10 +29,12 @@ type Config struct {
 	// Credentials is asked before each new login. nil: anonymous.
 	Credentials CredentialSource
 
-	// Transport sends one request and must not follow redirects. nil: one of
-	// our own, sized for many parallel ranges.
+	// Transport sends one request and must not follow redirects (an
+	// *http.Client is told not to). nil: one of our own, sized for many
+	// parallel ranges; it uses the proxy that the environment names.
 	Transport policy.Transporter
-	// Logger gets one Debug record per HTTP exchange. nil: nothing is logged.
+	// Logger gets one Debug record per HTTP exchange, and a Warn for what a
+	// listing had to skip. nil: nothing is logged.
 	Logger *slog.Logger
 	// UserAgent is sent with every request. "": "acrfs".
 	UserAgent string
@@ -49,76 +53,107 @@ type Config struct {
 }
 
 // Client talks to one registry. Its methods may be called concurrently.
-type Client struct{}
+type Client struct {
+	endpoint        *url.URL
+	userAgent       string
+	log             *slog.Logger
+	metadataTimeout time.Duration
+	stallTimeout    time.Duration
+	maxRetries      int
+
+	retry      *retryPolicy
+	transports transports
+	metadata   runtime.Pipeline
+	blobs      runtime.Pipeline
+	logins     *logins
+	probe      probe
+	locations  *locations
+	children   *lru.Cache[digest.Digest, []child] // of indexes, on plain OCI registries
+
+	tagTakesManifest atomic.Bool // see oci.deleteTag
+
+	shared *background
+	count  *counters
+}
 
 // New checks cfg and returns a client. It does no I/O.
-func New(cfg Config) (*Client, error) { return &Client{}, nil }
+func New(cfg Config) (*Client, error) {
+	endpoint, err := parseEndpoint(cfg.Endpoint, cfg.PlainHTTP)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.MetadataTimeout < 0 || cfg.StallTimeout < 0 || cfg.ThrottleWait < 0 {
+		return nil, errors.New("registry client: a timeout cannot be negative")
+	}
+	c := &Client{
+		endpoint:        endpoint,
+		userAgent:       or(cfg.UserAgent, "acrfs"),
+		log:             or(cfg.Logger, slog.New(slog.DiscardHandler)),
+		metadataTimeout: or(cfg.MetadataTimeout, 60*time.Second),
+		stallTimeout:    or(cfg.StallTimeout, 30*time.Second),
+		maxRetries:      max(0, or(cfg.MaxRetries, 4)),
+		transports:      newTransports(cfg.Transport, cfg.RootCAs),
+		shared:          newBackground(),
+		count:           &counters{},
+	}
+	c.logins = &logins{endpoint: endpoint, source: cfg.Credentials, fetch: c.fetch, shared: c.shared, count: c.count}
+	c.logins.tokens = newLRU[string, token](maxTokens)
+	c.locations = &locations{known: newLRU[blobKey, location](maxLocations)}
+	c.children = newLRU[digest.Digest, []child](maxIndexes)
+	c.retry = &retryPolicy{max: c.maxRetries, throttleWait: or(cfg.ThrottleWait, 45*time.Second), count: c.count, wait: sleep}
+	c.metadata = c.pipeline(c.transports.metadata)
+	c.blobs = c.pipeline(c.transports.blobs)
+	return c, nil
+}
 
-// Ping asks the endpoint whether it is a registry and whether it accepts the
-// credentials. Its error is one line that says what would be right.
-func (c *Client) Ping(ctx context.Context) error { return ErrUnavailable }
+// pipeline lists what every request passes through, outermost first.
+func (c *Client) pipeline(transport policy.Transporter) runtime.Pipeline {
+	return runtime.NewPipeline("acrfs", "", runtime.PipelineOptions{
+		PerCall: []policy.Policy{
+			c.retry,
+		},
+		PerRetry: []policy.Policy{
+			bufferPolicy{},
+			&authPolicy{logins: c.logins},
+			stallPolicy{limit: c.stallTimeout},
+			&observePolicy{endpoint: c.endpoint, log: c.log, count: c.count},
+		},
+	}, &policy.ClientOptions{
+		Transport: transport,
+		Retry:     policy.RetryOptions{MaxRetries: -1}, // ours, see retryPolicy
+		Telemetry: policy.TelemetryOptions{Disabled: true},
+	})
+}
 
 // Host is the registry's host[:port].
-func (c *Client) Host() string { return "" }
+func (c *Client) Host() string { return c.endpoint.Host }
 
 // Stats returns a snapshot of the counters.
-func (c *Client) Stats() Stats { return Stats{} }
+func (c *Client) Stats() Stats { return c.count.snapshot() }
 
-// Close ends what runs in the background and closes idle connections.
-func (c *Client) Close() error { return nil }
-
-// Repositories lists the names of all repositories.
-func (c *Client) Repositories(ctx context.Context) iter.Seq2[string, error] { return nil }
-
-// Tags lists the tags of a repository.
-func (c *Client) Tags(ctx context.Context, repo string, opt ListOptions) iter.Seq2[Tag, error] {
+// Close ends the work that callers share, waits for it, and closes idle
+// connections. Bodies that are still open stay usable.
+func (c *Client) Close() error {
+	c.shared.end()
+	c.transports.close()
 	return nil
 }
 
-// Manifests lists the manifests of a repository.
-func (c *Client) Manifests(ctx context.Context, repo string, opt ListOptions) iter.Seq2[Properties, error] {
-	return nil
+// or returns value, or instead when value is zero.
+func or[T comparable](value, instead T) T {
+	var zero T
+	if value == zero {
+		return instead
+	}
+	return value
 }
 
-// Properties tells what the registry keeps about a repository, tag or manifest.
-func (c *Client) Properties(ctx context.Context, ref Ref) (Properties, error) {
-	return Properties{}, ErrUnsupported
-}
-
-// Resolve tells what a tag or digest points to.
-func (c *Client) Resolve(ctx context.Context, ref Ref) (Descriptor, error) {
-	return Descriptor{}, ErrUnsupported
-}
-
-// Manifest returns a manifest's exact bytes, checked against its digest.
-func (c *Client) Manifest(ctx context.Context, ref Ref) ([]byte, Descriptor, error) {
-	return nil, Descriptor{}, ErrUnsupported
-}
-
-// BlobSize asks for a blob's size.
-func (c *Client) BlobSize(ctx context.Context, repo string, d digest.Digest) (int64, error) {
-	return 0, ErrUnsupported
-}
-
-// ProbeBlob proves in at most one exchange that a blob can be had.
-func (c *Client) ProbeBlob(ctx context.Context, repo string, d digest.Digest) error {
-	return ErrUnsupported
-}
-
-// OpenBlob reads n bytes of a blob from off, or to its end when n is negative.
-func (c *Client) OpenBlob(ctx context.Context, repo string, d digest.Digest, off, n int64) (io.ReadCloser, error) {
-	return nil, ErrUnsupported
-}
-
-// Update changes access flags and returns the properties afterwards.
-func (c *Client) Update(ctx context.Context, ref Ref, patch AccessPatch) (Properties, error) {
-	return Properties{}, ErrUnsupported
-}
-
-// Delete deletes a repository, a tag or a manifest.
-func (c *Client) Delete(ctx context.Context, ref Ref) error { return ErrUnsupported }
-
-// DeleteBlob deletes a blob of a repository.
-func (c *Client) DeleteBlob(ctx context.Context, repo string, d digest.Digest) error {
-	return ErrUnsupported
+// newLRU is lru.New for the constant sizes of this package: the only error is
+// a size that is not positive.
+func newLRU[K comparable, V any](size int) *lru.Cache[K, V] {
+	cache, err := lru.New[K, V](size)
+	if err != nil {
+		panic(err)
+	}
+	return cache
 }

@@ -24,3 +24,36 @@ func (r Ref) String() string {
 	}
 	return r.Repository
 }
+
+// reference is the last element of a manifest's path: digest or tag.
+func (r Ref) reference() string {
+	if r.Digest != "" {
+		return r.Digest.String()
+	}
+	return r.Tag
+}
+
+// check refuses what no registry can have. A name outside the grammar does not
+// exist, so that is ErrNotFound, without an exchange.
+func (r Ref) check(op string) error {
+	message := ""
+	switch {
+	case !validRepository(r.Repository):
+		message = "not a repository name"
+	case r.Tag != "" && !validTag(r.Tag):
+		message = "not a tag name"
+	case r.Digest != "" && !validDigest(r.Digest):
+		message = "not a digest"
+	default:
+		return nil
+	}
+	return &Error{Op: op, Message: message, Kind: ErrNotFound}
+}
+
+// checkManifest is check for operations on tags and manifests only.
+func (r Ref) checkManifest(op string) error {
+	if r.Tag == "" && r.Digest == "" {
+		return &Error{Op: op, Message: "names a repository; a tag or a digest is needed", Kind: ErrNotFound}
+	}
+	return r.check(op)
+}

@@ -1,0 +1,69 @@
+package registry
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+)
+
+// stallPolicy bounds how long a streamed exchange may be silent: while its
+// headers are awaited and in every read of its body. A consumer that takes its
+// time between two reads is not the server's silence.
+type stallPolicy struct{ limit time.Duration }
+
+func (p stallPolicy) Do(req *policy.Request) (*http.Response, error) {
+	var buffered bodyLimit
+	if req.OperationValue(&buffered) {
+		return req.Next() // bounded as a whole by MetadataTimeout
+	}
+	ctx, cancel := context.WithCancel(req.Raw().Context())
+	w := &watched{limit: p.limit, cancel: cancel}
+	w.timer = time.AfterFunc(p.limit, w.bark)
+	resp, err := req.WithContext(ctx).Next()
+	w.timer.Stop()
+	if err != nil {
+		cancel()
+		return nil, w.explain(err)
+	}
+	w.body = resp.Body
+	resp.Body = w
+	return resp, nil
+}
+
+// watched is a body with a watchdog.
+type watched struct {
+	body    io.ReadCloser
+	limit   time.Duration
+	timer   *time.Timer
+	cancel  context.CancelFunc
+	stalled atomic.Bool
+}
+
+func (w *watched) bark() {
+	w.stalled.Store(true)
+	w.cancel()
+}
+
+func (w *watched) explain(err error) error {
+	if err != nil && err != io.EOF && w.stalled.Load() {
+		return errStalled
+	}
+	return err
+}
+
+func (w *watched) Read(p []byte) (int, error) {
+	w.timer.Reset(w.limit)
+	n, err := w.body.Read(p)
+	w.timer.Stop()
+	return n, w.explain(err)
+}
+
+func (w *watched) Close() error {
+	w.timer.Stop()
+	defer w.cancel()
+	return w.body.Close()
+}
