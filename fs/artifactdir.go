@@ -1,0 +1,278 @@
+package fs
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	fusefs "github.com/hanwen/go-fuse/v2/fs"
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/acrfs/acrfs/registry"
+)
+
+// artifactDir is the directory of a tag or of a manifest. Both show the same
+// artifact; they differ in whose properties they have.
+type artifactDir struct {
+	directory
+	repo *repository
+	tag  string // "" for manifests
+	name string // in the parent: the tag, or the digest in either spelling
+
+	since time.Time // of the listing; the digest is not taken from before it
+
+	mu     sync.Mutex // guards what follows
+	facts  facts
+	digest digest.Digest // "" until someone looks inside, where the listing did not tell
+}
+
+var (
+	_ fusefs.NodeLookuper    = (*artifactDir)(nil)
+	_ fusefs.NodeGetxattrer  = (*artifactDir)(nil)
+	_ fusefs.NodeListxattrer = (*artifactDir)(nil)
+	_ lister                 = (*artifactDir)(nil)
+)
+
+func (d *artifactDir) attr() attr {
+	f := d.learned()
+	return attr{perm: dirPerm, nlink: 1, mtime: f.updated, btime: f.created, valid: nameTimeout}
+}
+
+func (d *artifactDir) where() string {
+	if d.tag != "" {
+		return "/" + d.repo.name + "/" + tagsName + "/" + d.name
+	}
+	return "/" + d.repo.name + "/" + manifestsName + "/" + d.name
+}
+
+// learn takes what a listing told just now.
+func (d *artifactDir) learn(f facts) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.facts = f
+}
+
+func (d *artifactDir) learned() facts {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.facts
+}
+
+// resolve returns the digest that the directory is bound to.
+func (d *artifactDir) resolve(ctx context.Context) (digest.Digest, error) {
+	d.mu.Lock()
+	dgst := d.digest
+	d.mu.Unlock()
+	if dgst != "" {
+		return dgst, nil
+	}
+	p, err := d.t.propertiesSince(ctx, registry.Ref{Repository: d.repo.name, Tag: d.tag}, d.since)
+	if err != nil {
+		return "", err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.digest == "" {
+		d.digest = p.properties.Digest
+	}
+	return d.digest, nil
+}
+
+func (d *artifactDir) artifact(ctx context.Context) (*artifact, error) {
+	dgst, err := d.resolve(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return d.t.artifacts.get(ctx, d.repo.name, dgst)
+}
+
+func (d *artifactDir) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*fusefs.Inode, syscall.Errno) {
+	return d.lookupIn(ctx, &d.Inode, "", name, out)
+}
+
+// lookupIn finds a name in one of the artifact's folders; at is the folder's
+// node.
+func (d *artifactDir) lookupIn(ctx context.Context, at *fusefs.Inode, dir, name string, out *fuse.EntryOut) (*fusefs.Inode, syscall.Errno) {
+	ctx, done := d.t.opContext(ctx)
+	defer done()
+	a, err := d.artifact(ctx)
+	if err != nil {
+		return nil, d.t.fail("lookup", join(d.where(), join(dir, name)), cause(ctx, err))
+	}
+	e, ok := entry{}, false
+	if f := a.root.below(dir); f != nil {
+		e, ok = f.find(name)
+	}
+	if !ok {
+		return nil, d.t.fail("lookup", join(d.where(), join(dir, name)), errNotFound)
+	}
+	return d.child(ctx, at, dir, a, e, out)
+}
+
+// child is the node of an entry.
+func (d *artifactDir) child(ctx context.Context, at *fusefs.Inode, dir string, a *artifact, e entry, out *fuse.EntryOut) (*fusefs.Inode, syscall.Errno) {
+	where := join(d.where(), join(dir, e.name))
+	switch e.kind {
+	case entryManifest:
+		times, err := d.manifestFacts(ctx, a.digest)
+		if err != nil {
+			return nil, d.t.fail("lookup", where, cause(ctx, err))
+		}
+		return newManifestFile(ctx, d, a, times, out), 0
+	case entryFolder:
+		child := at.GetChild(e.name)
+		if child == nil {
+			child = at.NewInode(ctx, &folderDir{
+				directory: directory{node: node{t: d.t}}, top: d, path: join(dir, e.name),
+			}, d.t.gens.stable(modeDir, inoOf("folder", where), a.digest.String()))
+		}
+		d.t.fillEntry(out, plainDir, forever)
+		return child, 0
+	case entryLink:
+		// From MOUNT/repo/_tags/v1/manifests/linux-amd64 up to the repository.
+		target := "../../../" + manifestsName + "/" + e.digest.String()
+		return newLink(ctx, at, where, e.name, target, d.t, out), 0
+	}
+	size, valid := e.size, forever
+	if size <= 0 {
+		asked, err := d.t.blobSize(ctx, d.repo.name, e.digest)
+		switch {
+		case err == nil:
+			size = asked
+		case errnoOf(err) == syscall.ENOENT:
+			valid = nameTimeout // listed all the same; opening it says what is wrong
+		default:
+			return nil, d.t.fail("lookup", where, cause(ctx, err))
+		}
+	}
+	return newBlobFile(ctx, at, d.repo, e.name, e.digest, max(size, 0), valid, out), 0
+}
+
+// manifestFacts are the facts of the manifest, whatever the directory is. A
+// registry that keeps no times for the tag keeps none for the manifest.
+func (d *artifactDir) manifestFacts(ctx context.Context, dgst digest.Digest) (facts, error) {
+	own := d.learned()
+	if d.tag == "" || own.updated == 0 {
+		return own, nil
+	}
+	f, err := d.repo.manifestFacts(ctx, dgst)
+	if err != nil {
+		return facts{}, err
+	}
+	// The times are the manifest's, the locks are the tag's.
+	f.access = own.access
+	return f, nil
+}
+
+func (d *artifactDir) known() (contents, bool) { return d.knownIn(&d.Inode, "") }
+
+func (d *artifactDir) contents(ctx context.Context) (contents, error) {
+	return d.contentsOf(ctx, &d.Inode, "")
+}
+
+// knownIn returns the contents of a folder if the artifact is in memory.
+func (d *artifactDir) knownIn(at *fusefs.Inode, dir string) (contents, bool) {
+	d.mu.Lock()
+	dgst := d.digest
+	d.mu.Unlock()
+	if a := d.t.artifacts.inMemory(dgst); a != nil {
+		return d.list(at, dir, a), true
+	}
+	return contents{}, false
+}
+
+func (d *artifactDir) contentsOf(ctx context.Context, at *fusefs.Inode, dir string) (contents, error) {
+	a, err := d.artifact(ctx)
+	if err != nil {
+		return contents{}, cause(ctx, err)
+	}
+	return d.list(at, dir, a), nil
+}
+
+func (d *artifactDir) list(at *fusefs.Inode, dir string, a *artifact) contents {
+	f := a.root.below(dir)
+	if f == nil {
+		return contents{id: firstID}
+	}
+	return contents{
+		id: firstID, // bound to a digest: the same for ever
+		n:  len(f.entries),
+		entry: func(i int) fuse.DirEntry {
+			e := f.entries[i]
+			where := join(d.where(), join(dir, e.name))
+			switch e.kind {
+			case entryBlob:
+				return fuse.DirEntry{Name: e.name, Mode: modeFile, Ino: inoOfBlob(e.digest)}
+			case entryFolder:
+				return fuse.DirEntry{Name: e.name, Mode: modeDir, Ino: inoOf("folder", where)}
+			case entryLink:
+				return fuse.DirEntry{Name: e.name, Mode: modeSymlink, Ino: inoOf("link", where)}
+			}
+			return fuse.DirEntry{Name: e.name, Mode: modeFile, Ino: inoOf("file", where)}
+		},
+		child: func(ctx context.Context, i int, out *fuse.EntryOut) (*fusefs.Inode, syscall.Errno) {
+			ctx, done := d.t.opContext(ctx)
+			defer done()
+			return d.child(ctx, at, dir, a, f.entries[i], out)
+		},
+	}
+}
+
+// properties are the tag's in a tag's directory and the manifest's in a
+// manifest's, never older than the TTL.
+func (d *artifactDir) properties(ctx context.Context) (registry.Properties, error) {
+	if d.tag == "" {
+		dgst, _ := parseDigest(d.name)
+		e, _, err := d.repo.manifest(ctx, dgst)
+		return e.properties(), err
+	}
+	e, _, err := d.repo.tag(ctx, d.tag)
+	if err == nil && e.digest == "" {
+		e.digest, err = d.resolve(ctx)
+	}
+	return e.properties(), err
+}
+
+func (d *artifactDir) attrs() []xattr {
+	if d.tag != "" {
+		return tagAttrs
+	}
+	return manifestAttrs
+}
+
+func (d *artifactDir) Getxattr(ctx context.Context, name string, dest []byte) (uint32, syscall.Errno) {
+	return d.t.getxattr(ctx, d, d.attrs(), name, dest)
+}
+
+func (d *artifactDir) Listxattr(ctx context.Context, dest []byte) (uint32, syscall.Errno) {
+	return d.t.listxattr(ctx, d, d.attrs(), dest)
+}
+
+// folderDir is a directory inside an artifact: part of a layer's title, or
+// the links to an index's children.
+type folderDir struct {
+	directory
+	top  *artifactDir
+	path string // below top
+}
+
+var (
+	_ fusefs.NodeLookuper = (*folderDir)(nil)
+	_ lister              = (*folderDir)(nil)
+)
+
+func (d *folderDir) attr() attr    { return plainDir }
+func (d *folderDir) where() string { return strings.Join([]string{d.top.where(), d.path}, "/") }
+
+func (d *folderDir) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*fusefs.Inode, syscall.Errno) {
+	return d.top.lookupIn(ctx, &d.Inode, d.path, name, out)
+}
+
+func (d *folderDir) known() (contents, bool) { return d.top.knownIn(&d.Inode, d.path) }
+
+func (d *folderDir) contents(ctx context.Context) (contents, error) {
+	return d.top.contentsOf(ctx, &d.Inode, d.path)
+}

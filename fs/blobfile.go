@@ -1,0 +1,171 @@
+package fs
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	fusefs "github.com/hanwen/go-fuse/v2/fs"
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/acrfs/acrfs/cache"
+)
+
+// Blobs up to this size are downloaded and verified by open itself, larger
+// ones while they are read.
+const fetchOnOpen = 8 << 20
+
+// blobFile is a blob of one repository: a layer, a config, a file of an
+// artifact. All its names in the repository are one node; the same blob in
+// another repository is another node with the same inode number, because who
+// may read it there is another question.
+type blobFile struct {
+	node
+	repo   *repository
+	digest digest.Digest
+	size   int64
+	killed atomic.Bool // its content was wrong; the next look-up gives a new node
+}
+
+var (
+	_ fusefs.NodeOpener      = (*blobFile)(nil)
+	_ fusefs.NodeGetxattrer  = (*blobFile)(nil)
+	_ fusefs.NodeListxattrer = (*blobFile)(nil)
+)
+
+func inoOfBlob(d digest.Digest) uint64 { return inoOf("blob", d.String()) }
+
+// newBlobFile is the node of a blob under this name. valid is how long the
+// name may be believed.
+func newBlobFile(ctx context.Context, parent *fusefs.Inode, repo *repository, name string, d digest.Digest, size int64, valid time.Duration, out *fuse.EntryOut) *fusefs.Inode {
+	b := &blobFile{node: node{t: repo.t}, repo: repo, digest: d, size: size}
+	id := b.identity()
+	known := parent.GetChild(name)
+	if known == nil || known.StableAttr() != id {
+		known = parent.NewInode(ctx, b, id)
+	}
+	b.t.fillEntry(out, b.attr(), valid)
+	return known
+}
+
+// identity: descriptors that disagree about the size are different files.
+func (b *blobFile) identity() fusefs.StableAttr {
+	return b.t.gens.stable(modeFile, inoOfBlob(b.digest), b.bound()...)
+}
+
+func (b *blobFile) bound() []string {
+	return []string{b.repo.name, time.Duration(b.size).String()}
+}
+
+func (b *blobFile) attr() attr {
+	// At least two links: the name by which it was found, and _blobs.
+	return attr{perm: filePerm, nlink: 2, size: b.size, mtime: digestTime(b.digest), valid: forever}
+}
+
+func (b *blobFile) where() string {
+	return "/" + b.repo.name + "/" + blobsName + "/" + b.digest.String()
+}
+
+func (b *blobFile) Open(ctx context.Context, flags uint32) (fusefs.FileHandle, uint32, syscall.Errno) {
+	if flags&syscall.O_ACCMODE != syscall.O_RDONLY {
+		return nil, 0, b.refuse("open for writing", "")
+	}
+	if b.killed.Load() {
+		return nil, 0, b.t.fail("open", b.where(), errKilled)
+	}
+	blob := b.t.cache.Blob(b.digest, b.size, source{b})
+	if !blob.Stored() {
+		ctx, done := b.t.opContext(ctx)
+		defer done()
+		if err := b.begin(ctx, blob); err != nil {
+			blob.Close()
+			return nil, 0, b.failed("open", cause(ctx, err))
+		}
+	}
+	b.t.stats.opens.Add(1)
+	// KEEP_CACHE always: the content of a digest does not change, and
+	// without it a second open waits for the first reader's read.
+	return &blobHandle{file: b, blob: blob}, fuse.FOPEN_KEEP_CACHE | fuse.FOPEN_NOFLUSH, 0
+}
+
+// begin finds out whether the blob can be had, so that open says so: a small
+// one is fetched, a large one only asked for.
+func (b *blobFile) begin(ctx context.Context, blob *cache.Blob) error {
+	if b.size <= fetchOnOpen {
+		return blob.Fetch(ctx)
+	}
+	return b.t.registry.ProbeBlob(ctx, b.repo.name, b.digest)
+}
+
+// failed ends a failed operation on the blob. Corrupt content kills the file:
+// every handle of it fails from now on, and the next look-up starts afresh.
+func (b *blobFile) failed(op string, err error) syscall.Errno {
+	if errors.Is(err, cache.ErrCorrupt) && b.killed.CompareAndSwap(false, true) {
+		b.t.gens.retire(inoOfBlob(b.digest), b.bound()...)
+		// What the kernel has of it goes too. Not from here: the kernel holds
+		// the pages that this very read is about, and would wait for us.
+		b.t.background(func() { b.NotifyContent(0, 0) })
+	}
+	return b.t.fail(op, b.where(), err)
+}
+
+func (b *blobFile) Getxattr(ctx context.Context, name string, dest []byte) (uint32, syscall.Errno) {
+	return b.t.answerXattr(b.where(), map[string]string{attrDigest: b.digest.String()}, name, dest)
+}
+
+func (b *blobFile) Listxattr(ctx context.Context, dest []byte) (uint32, syscall.Errno) {
+	return copyNames([]string{attrDigest}, dest)
+}
+
+// source is where the cache gets a blob's bytes: its repository.
+type source struct{ b *blobFile }
+
+var _ cache.Source = source{}
+
+func (s source) OpenRange(ctx context.Context, off, n int64) (io.ReadCloser, error) {
+	return s.b.t.registry.OpenBlob(ctx, s.b.repo.name, s.b.digest, off, n)
+}
+
+// blobHandle is an open blob.
+type blobHandle struct {
+	file *blobFile
+	blob *cache.Blob
+}
+
+var (
+	_ fusefs.FileReader   = (*blobHandle)(nil)
+	_ fusefs.FileReleaser = (*blobHandle)(nil)
+)
+
+func (h *blobHandle) Read(ctx context.Context, dest []byte, off int64) (fuse.ReadResult, syscall.Errno) {
+	if h.file.killed.Load() {
+		return nil, h.file.t.fail("read", h.file.where(), cache.ErrCorrupt)
+	}
+	if off >= h.file.size {
+		return fuse.ReadResultData(nil), 0
+	}
+	want := min(int64(len(dest)), h.file.size-off)
+	if f, ok := h.blob.File(); ok {
+		return fuse.ReadResultFd(f.Fd(), off, int(want)), 0
+	}
+	ctx, done := h.file.t.opContext(ctx)
+	defer done()
+	n, err := h.blob.ReadAt(ctx, dest[:want], off)
+	if int64(n) == want {
+		return fuse.ReadResultData(dest[:n]), 0
+	}
+	// Never a short answer: the kernel would take it for the end of the file.
+	if err == nil || errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return nil, h.file.failed("read", cause(ctx, err))
+}
+
+func (h *blobHandle) Release(ctx context.Context) syscall.Errno {
+	h.blob.Close()
+	return 0
+}

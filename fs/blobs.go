@@ -1,0 +1,44 @@
+package fs
+
+import (
+	"context"
+	"syscall"
+
+	fusefs "github.com/hanwen/go-fuse/v2/fs"
+	"github.com/hanwen/go-fuse/v2/fuse"
+)
+
+// blobsDir is a repository's _blobs: any blob by its digest. It is empty when
+// listed, since registries cannot list blobs.
+type blobsDir struct {
+	directory
+	repo *repository
+}
+
+var (
+	_ fusefs.NodeLookuper = (*blobsDir)(nil)
+	_ lister              = (*blobsDir)(nil)
+)
+
+func (d *blobsDir) attr() attr    { return plainDir }
+func (d *blobsDir) where() string { return "/" + join(d.repo.name, blobsName) }
+
+func (d *blobsDir) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*fusefs.Inode, syscall.Errno) {
+	dgst, ok := parseDigest(name)
+	if !ok {
+		return nil, d.t.fail("lookup", join(d.where(), name), errNotFound)
+	}
+	ctx, done := d.t.opContext(ctx)
+	defer done()
+	size, err := d.t.blobSize(ctx, d.repo.name, dgst)
+	if err != nil {
+		return nil, d.t.fail("lookup", join(d.where(), name), cause(ctx, err))
+	}
+	return newBlobFile(ctx, &d.Inode, d.repo, name, dgst, size, nameTimeout, out), 0
+}
+
+func (d *blobsDir) known() (contents, bool) { return contents{id: firstID}, true }
+
+func (d *blobsDir) contents(ctx context.Context) (contents, error) {
+	return contents{id: firstID}, nil
+}

@@ -1,0 +1,80 @@
+package fs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+
+	fusefs "github.com/hanwen/go-fuse/v2/fs"
+	"golang.org/x/sys/unix"
+)
+
+// ioctlRefresh is the one request that a mount takes beside file operations:
+// _IO('a', 0xac), on any directory of component names. An ioctl works on a
+// read-only mount and needs no socket that could be left behind.
+const ioctlRefresh = 'a'<<8 | 0xac
+
+// How long a refresh waits for the kernel to drop the names it holds. What it
+// holds expires by itself within nameTimeout.
+const notifyLimit = 2 * time.Second
+
+// Refresh asks whoever serves the mount at this path to forget every listing
+// and property.
+func Refresh(mountpoint string) error {
+	dir, err := os.Open(mountpoint)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	err = unix.IoctlSetInt(int(dir.Fd()), ioctlRefresh, 0)
+	if errors.Is(err, syscall.ENOTTY) || errors.Is(err, syscall.EINVAL) {
+		return fmt.Errorf("%s is not an acrfs mount", mountpoint)
+	}
+	return err
+}
+
+func (d *componentDir) Ioctl(ctx context.Context, f fusefs.FileHandle, cmd uint32, arg uint64, input, output []byte) (int32, syscall.Errno) {
+	if cmd != ioctlRefresh {
+		return 0, syscall.ENOTTY
+	}
+	d.t.refresh()
+	return 0, 0
+}
+
+// refresh forgets, and has the kernel forget the names it holds.
+func (t *tree) refresh() {
+	t.forget()
+	done := make(chan struct{})
+	t.background(func() {
+		defer close(done)
+		t.root.forgetNames()
+	})
+	select {
+	case <-done:
+	case <-time.After(notifyLimit):
+	case <-t.life.Done():
+	}
+}
+
+// forgetNames drops the kernel's names of all that can change: repositories,
+// tags and manifests.
+func (d *componentDir) forgetNames() {
+	forgetChildren(&d.Inode)
+	for _, child := range d.Children() {
+		switch ops := child.Operations().(type) {
+		case *componentDir:
+			ops.forgetNames()
+		case *tagsDir, *manifestsDir:
+			forgetChildren(child)
+		}
+	}
+}
+
+func forgetChildren(dir *fusefs.Inode) {
+	for name := range dir.Children() {
+		dir.NotifyEntry(name)
+	}
+}

@@ -1,0 +1,89 @@
+// Package fs shows a registry as a directory tree and joins the registry
+// client with the cache. It knows the kernel; neither of the two does.
+//
+// # The tree
+//
+//	MOUNT/                                 componentDir (the root)
+//	  library/                             componentDir: a component of repository names
+//	    hello-world/                       componentDir that is a repository as well
+//	      _tags/                           tagsDir
+//	        latest/                        artifactDir, bound to a digest
+//	          manifest.json                manifestFile: the manifest's exact bytes
+//	          config.json                  blobFile
+//	          <hex>.tar.gz                 blobFile: a layer without a title
+//	          model/weights.bin            folderDir / blobFile: a layer with a title
+//	          manifests/                   folderDir, in an index only
+//	            linux-amd64                link -> ../../../_manifests/sha256:…
+//	      _manifests/                      manifestsDir, indexes first
+//	        sha256:2f…/                    artifactDir
+//	      _blobs/                          blobsDir: empty when listed, any digest by name
+//	        sha256:9c…                     blobFile
+//
+// Words: an artifact is a manifest laid out as a directory (artifact.go); it
+// belongs to a digest and never changes. A listing (listing.go) keeps the
+// latest snapshot of something the registry lists: the catalog, a repository's
+// tags, its manifests. Facts are what a listing tells of one tag or manifest.
+//
+// # What is asked when
+//
+// A listing is fetched whole, once for all who ask, and believed for
+// Config.MetadataTTL. Directories are read from a snapshot, attributes and
+// properties of their entries too: ls -l of 10,000 tags costs the pages and no
+// request per tag. A listing that breaks off is an error of the readdir; there
+// is no such thing as a part of one.
+//
+// A name that is looked up without a listing, or that a listing lacks, is
+// asked for by itself: the registry hides some items from listings, not from
+// those who know the name. The answer, "no such item" included, is believed
+// for the TTL too.
+//
+// Looking into an artifact reads its manifest, once for each digest; ls, find,
+// du and stat never read a blob. Opening a blob of up to 8 MiB downloads and
+// verifies it; opening a larger one asks whether it can be had, and reading
+// downloads what is read (package cache).
+//
+// # What the kernel may keep
+//
+// What is reached through a digest, for a day. Names of repositories, tags and
+// manifests for what is left of the snapshot that told them, at most a second.
+// Directories by kernelCopy (dirhandle.go): only while they show the same
+// snapshot. File content always, since a digest's content cannot change.
+//
+// # Identity
+//
+// Inode numbers are hashes of what a node is (ino.go) and survive a remount. A
+// blob has one number wherever it appears, and agrees there in size, time,
+// mode and attributes; tools find a shared layer by it. The generation tells
+// apart what shares a number but must not be one node: a tag's directory is
+// bound to a digest, so a moved tag is a new node; a blob is bound to its
+// repository, since who may read it is decided there; content found corrupt
+// retires its node, whose handles all fail from then on.
+//
+// # Extended attributes
+//
+//	repository, tag, manifest directories   user.acr.*  what the registry keeps (xattr.go has the table)
+//	manifest.json                           user.oci.*  what the manifest says of itself
+//	config and layers                       user.oci.digest
+//
+// Tags and manifests answer from the listings; a repository costs one request
+// within the TTL.
+//
+// # Errors
+//
+// errno.go has the one table, and fail, the one place that logs a failed
+// operation. ENOSYS never appears: the kernel takes it as "never ask again".
+//
+// # Waiting
+//
+// Every operation that can wait starts with opContext (opctx.go), which ends
+// when the caller is being killed. What is waited for belongs to nobody
+// (flight.go): it has its own limit and outlives who leaves. No lock is held
+// across I/O.
+//
+// # Departures from POSIX
+//
+// A directory's link count is 1 and does not tell its subdirectories. Blobs
+// have two links at least, however few names are in sight. The mount is
+// read-only: every change is EROFS, from the kernel and, after a remount,rw,
+// from every node. atime is mtime.
+package fs

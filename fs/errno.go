@@ -1,0 +1,82 @@
+package fs
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"syscall"
+
+	"github.com/acrfs/acrfs/cache"
+	"github.com/acrfs/acrfs/registry"
+)
+
+// Why an operation of ours fails without the registry or the cache having
+// failed.
+var (
+	errNotFound    = registry.ErrNotFound                           // no such name; the tree knows without asking
+	errReadOnly    = errors.New("the mount is read-only")           // every change on a read-only mount
+	errNotAllowed  = errors.New("not a change that a registry has") // create, rename, chmod …
+	errKilled      = errors.New("the file's content was found to be corrupt")
+	errInterrupted = errors.New("the caller was interrupted")
+	errNoData      = errors.New("no such attribute")
+	errTooBig      = errors.New("attribute value over 64 KiB")
+)
+
+// errnos is the errno table of the contract. The first row that matches
+// decides; what matches none is EIO. ENOSYS is not in it and never may be: the
+// kernel takes it as "never ask again" for the life of the mount.
+var errnos = []struct {
+	err   error
+	errno syscall.Errno
+}{
+	{errInterrupted, syscall.EINTR},
+	{errKilled, syscall.ESTALE}, // on open only: the VFS then looks the path up again
+	{cache.ErrCorrupt, syscall.EIO},
+	{registry.ErrCorrupt, syscall.EIO},
+	{registry.ErrNotFound, syscall.ENOENT},
+	{registry.ErrLocked, syscall.EPERM},
+	{registry.ErrDenied, syscall.EACCES},
+	{registry.ErrUnsupported, syscall.ENOTSUP},
+	{registry.ErrThrottled, syscall.ETIMEDOUT},
+	{registry.ErrTimeout, syscall.ETIMEDOUT},
+	{cache.ErrStalled, syscall.ETIMEDOUT},
+	{registry.ErrUnavailable, syscall.EIO},
+	{context.DeadlineExceeded, syscall.ETIMEDOUT},
+	{errReadOnly, syscall.EROFS},
+	{errNotAllowed, syscall.EPERM},
+	{errNoData, syscall.ENODATA},
+	{errTooBig, syscall.E2BIG},
+}
+
+// errnoOf translates an error for the kernel.
+func errnoOf(err error) syscall.Errno {
+	if err == nil {
+		return 0
+	}
+	for _, row := range errnos {
+		if errors.Is(err, row.err) {
+			return row.errno
+		}
+	}
+	return syscall.EIO
+}
+
+// fail is how every failed operation ends: it translates err and logs it, here
+// and nowhere else. What people do all day without anything being wrong (a
+// missing name, an interrupted call, a refused change) is Debug; broken
+// content is Error; the rest is Warn.
+func (t *tree) fail(op, path string, err error) syscall.Errno {
+	errno := errnoOf(err)
+	level := slog.LevelWarn
+	switch {
+	case errors.Is(err, cache.ErrCorrupt), errors.Is(err, registry.ErrCorrupt):
+		level = slog.LevelError
+	case errno == syscall.ENOENT, errno == syscall.EINTR, errno == syscall.EROFS,
+		errno == syscall.ENODATA, errno == syscall.ESTALE:
+		level = slog.LevelDebug
+	}
+	t.stats.failures.Add(1)
+	t.log.Log(context.Background(), level, "operation failed",
+		"op", op, "path", path, "errno", errno.Error(), "err", err)
+	return errno
+}

@@ -1,0 +1,40 @@
+package fs
+
+import (
+	"context"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+)
+
+// How long one piece of shared work may take. The client bounds every request;
+// this bounds their sum, for a listing of very many pages.
+const flightLimit = 15 * time.Minute
+
+// flights runs work once for all who ask for the same key at the same time.
+// The work belongs to none of them: who leaves stops waiting, not the work,
+// and it ends at its own limit or with the mount.
+type flights[V any] struct {
+	life  context.Context
+	group singleflight.Group
+}
+
+// do waits for work or for ctx, whichever ends first.
+func (f *flights[V]) do(ctx context.Context, key string, work func(context.Context) (V, error)) (V, error) {
+	done := f.group.DoChan(key, func() (any, error) {
+		workCtx, cancel := context.WithTimeout(f.life, flightLimit)
+		defer cancel()
+		return work(workCtx)
+	})
+	select {
+	case r := <-done:
+		v, _ := r.Val.(V)
+		return v, r.Err
+	case <-ctx.Done():
+		var none V
+		return none, context.Cause(ctx)
+	}
+}
+
+// forget makes the next do start anew, even while the old work still runs.
+func (f *flights[V]) forget(key string) { f.group.Forget(key) }

@@ -1,0 +1,134 @@
+package fs
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/acrfs/acrfs/registry"
+)
+
+// How long a failed listing is answered from memory, so that a walk over a
+// registry that is down does not wait for every timeout again.
+const failureMemory = time.Second
+
+// A listing keeps the latest snapshot of something that the registry lists:
+// the catalog, a repository's tags, its manifests. A snapshot is complete or
+// it does not exist, is fetched once for all who ask, and is believed for the
+// TTL, counted from the moment its first page was asked for.
+type listing[T any] struct {
+	fetch  func(ctx context.Context) (T, error)
+	weigh  func(T) int // entries, for the bound on what all listings hold
+	flight flights[*snapshot[T]]
+	bound  *retention
+	ttl    time.Duration
+	stale  time.Duration // how much longer it may serve when the registry fails
+
+	mu     sync.Mutex // guards what follows
+	latest *snapshot[T]
+	failed error
+	until  time.Time // failed is remembered until then
+	epoch  int       // moves with every drop; a fetch from before it is not kept
+	seq    uint64
+}
+
+// snapshot is one complete answer. value is never changed afterwards.
+type snapshot[T any] struct {
+	value T
+	at    time.Time
+	seq   uint64 // tells snapshots of one listing apart
+}
+
+// left is how much longer the snapshot may be believed, at most limit.
+func (s *snapshot[T]) left(ttl, limit time.Duration) time.Duration {
+	return max(0, min(limit, ttl-time.Since(s.at)))
+}
+
+// fresh is the latest snapshot if it may still be believed, else nil. No I/O.
+func (l *listing[T]) fresh() *snapshot[T] {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.latest != nil && time.Since(l.latest.at) < l.ttl {
+		return l.latest
+	}
+	return nil
+}
+
+// last is the latest snapshot, however old, or nil.
+func (l *listing[T]) last() *snapshot[T] {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.latest
+}
+
+// get returns a snapshot that may be believed, fetching it when there is none.
+func (l *listing[T]) get(ctx context.Context) (*snapshot[T], error) {
+	l.mu.Lock()
+	if l.latest != nil && time.Since(l.latest.at) < l.ttl {
+		defer l.mu.Unlock()
+		return l.latest, nil
+	}
+	if l.failed != nil && time.Now().Before(l.until) {
+		defer l.mu.Unlock()
+		return l.orStale(l.failed)
+	}
+	l.mu.Unlock()
+
+	s, err := l.flight.do(ctx, "", l.refresh)
+	if err != nil {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.orStale(err)
+	}
+	return s, nil
+}
+
+// refresh fetches a snapshot and keeps it, unless a drop came in between.
+func (l *listing[T]) refresh(ctx context.Context) (*snapshot[T], error) {
+	l.mu.Lock()
+	epoch := l.epoch
+	l.mu.Unlock()
+	at := time.Now()
+	value, err := l.fetch(ctx)
+
+	l.mu.Lock()
+	l.seq++
+	s := &snapshot[T]{value: value, at: at, seq: l.seq}
+	kept := l.epoch == epoch
+	switch {
+	case !kept:
+	case err != nil:
+		l.failed, l.until = err, time.Now().Add(failureMemory)
+	default:
+		l.latest, l.failed = s, nil
+	}
+	l.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	if kept {
+		l.bound.hold(l, l.weigh(value))
+	}
+	return s, nil
+}
+
+// orStale answers a failure with an outdated snapshot where that is allowed:
+// only when the registry did not answer, never against an answer. l.mu is held.
+func (l *listing[T]) orStale(err error) (*snapshot[T], error) {
+	outage := errors.Is(err, registry.ErrUnavailable) || errors.Is(err, registry.ErrTimeout) || errors.Is(err, registry.ErrThrottled)
+	if outage && l.latest != nil && time.Since(l.latest.at) < l.ttl+l.stale {
+		return l.latest, nil
+	}
+	return nil, err
+}
+
+// drop forgets everything. A fetch under way still answers those who wait for
+// it, and nobody after them.
+func (l *listing[T]) drop() {
+	l.flight.forget("")
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.epoch++
+	l.latest, l.failed = nil, nil
+}

@@ -1,0 +1,104 @@
+package fs
+
+import (
+	"context"
+	"syscall"
+	"time"
+
+	fusefs "github.com/hanwen/go-fuse/v2/fs"
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"github.com/opencontainers/go-digest"
+)
+
+// manifestsDir is a repository's _manifests.
+type manifestsDir struct {
+	directory
+	repo *repository
+}
+
+var (
+	_ fusefs.NodeLookuper = (*manifestsDir)(nil)
+	_ lister              = (*manifestsDir)(nil)
+)
+
+func (d *manifestsDir) attr() attr    { return plainDir }
+func (d *manifestsDir) where() string { return "/" + join(d.repo.name, manifestsName) }
+
+// Lookup answers any digest, listed or not, in both spellings.
+func (d *manifestsDir) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*fusefs.Inode, syscall.Errno) {
+	dgst, ok := parseDigest(name)
+	if !ok {
+		return nil, d.t.fail("lookup", join(d.where(), name), errNotFound)
+	}
+	ctx, done := d.t.opContext(ctx)
+	defer done()
+	e, at, err := d.repo.manifest(ctx, dgst)
+	if err != nil {
+		e, err = d.fromCache(ctx, dgst, err)
+	}
+	if err != nil {
+		return nil, d.t.fail("lookup", join(d.where(), name), cause(ctx, err))
+	}
+	return d.child(ctx, name, e, at, out), 0
+}
+
+// fromCache answers for a manifest whose content is here although the registry
+// cannot be asked.
+func (d *manifestsDir) fromCache(ctx context.Context, dgst digest.Digest, err error) (manifestEntry, error) {
+	if errnoOf(err) != syscall.EIO && errnoOf(err) != syscall.ETIMEDOUT {
+		return manifestEntry{}, err
+	}
+	a := d.t.artifacts.cached(ctx, dgst)
+	if a == nil {
+		return manifestEntry{}, err
+	}
+	return manifestEntry{digest: dgst, mediaType: a.parsed.mediaType}, nil
+}
+
+func (d *manifestsDir) child(ctx context.Context, name string, e manifestEntry, at time.Time, out *fuse.EntryOut) *fusefs.Inode {
+	id := d.t.gens.stable(modeDir, inoOfManifest(d.repo.name, name, isIndex(e.mediaType)))
+	left := max(0, min(nameTimeout, d.t.ttl-time.Since(at)))
+	known := d.GetChild(name)
+	if known == nil || known.StableAttr() != id {
+		known = d.NewInode(ctx, &artifactDir{
+			directory: directory{node: node{t: d.t}},
+			repo:      d.repo, name: name, digest: e.digest,
+		}, id)
+	}
+	a := known.Operations().(*artifactDir)
+	a.learn(e.facts)
+	own := a.attr()
+	own.valid = left
+	d.t.fillEntry(out, own, left)
+	return known
+}
+
+func (d *manifestsDir) known() (contents, bool) {
+	if s := d.repo.manifests.fresh(); s != nil {
+		return d.list(s), true
+	}
+	return contents{}, false
+}
+
+func (d *manifestsDir) contents(ctx context.Context) (contents, error) {
+	s, err := d.repo.manifests.get(ctx)
+	if err != nil {
+		return contents{}, cause(ctx, err)
+	}
+	return d.list(s), nil
+}
+
+func (d *manifestsDir) list(s *snapshot[*manifestList]) contents {
+	entries := s.value.entries
+	return contents{
+		id: firstID + s.seq,
+		n:  len(entries),
+		entry: func(i int) fuse.DirEntry {
+			name := entries[i].digest.String()
+			return fuse.DirEntry{Name: name, Mode: modeDir, Ino: inoOfManifest(d.repo.name, name, isIndex(entries[i].mediaType))}
+		},
+		child: func(ctx context.Context, i int, out *fuse.EntryOut) (*fusefs.Inode, syscall.Errno) {
+			return d.child(ctx, entries[i].digest.String(), entries[i], s.at, out), 0
+		},
+	}
+}

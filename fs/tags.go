@@ -1,0 +1,94 @@
+package fs
+
+import (
+	"context"
+	"strconv"
+	"syscall"
+	"time"
+
+	fusefs "github.com/hanwen/go-fuse/v2/fs"
+	"github.com/hanwen/go-fuse/v2/fuse"
+)
+
+// tagsDir is a repository's _tags.
+type tagsDir struct {
+	directory
+	repo *repository
+}
+
+var (
+	_ fusefs.NodeLookuper = (*tagsDir)(nil)
+	_ lister              = (*tagsDir)(nil)
+)
+
+func (d *tagsDir) attr() attr    { return plainDir }
+func (d *tagsDir) where() string { return "/" + join(d.repo.name, tagsName) }
+
+func (d *tagsDir) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*fusefs.Inode, syscall.Errno) {
+	if !validTag(name) {
+		return nil, d.t.fail("lookup", join(d.where(), name), errNotFound)
+	}
+	ctx, done := d.t.opContext(ctx)
+	defer done()
+	e, at, err := d.repo.tag(ctx, name)
+	if err != nil {
+		return nil, d.t.fail("lookup", join(d.where(), name), cause(ctx, err))
+	}
+	return d.child(ctx, e, at, out), 0
+}
+
+// child is the node of a tag: one node for each digest that the tag had.
+//
+// A listing that does not tell digests (plain OCI) gives nodes that find out
+// when someone looks inside, once: they are bound to the moment of the listing
+// instead, and the next listing gives new ones.
+func (d *tagsDir) child(ctx context.Context, e tagEntry, at time.Time, out *fuse.EntryOut) *fusefs.Inode {
+	bound := e.digest.String()
+	if bound == "" {
+		bound = strconv.FormatInt(at.UnixNano(), 10)
+	}
+	id := d.t.gens.stable(modeDir, inoOf("tag", d.repo.name, e.name), bound)
+	left := max(0, min(nameTimeout, d.t.ttl-time.Since(at)))
+	known := d.GetChild(e.name)
+	if known == nil || known.StableAttr() != id {
+		known = d.NewInode(ctx, &artifactDir{
+			directory: directory{node: node{t: d.t}},
+			repo:      d.repo, tag: e.name, name: e.name, since: at, digest: e.digest,
+		}, id)
+	}
+	a := known.Operations().(*artifactDir)
+	a.learn(e.facts)
+	own := a.attr()
+	own.valid = left
+	d.t.fillEntry(out, own, left)
+	return known
+}
+
+func (d *tagsDir) known() (contents, bool) {
+	if s := d.repo.tags.fresh(); s != nil {
+		return d.list(s), true
+	}
+	return contents{}, false
+}
+
+func (d *tagsDir) contents(ctx context.Context) (contents, error) {
+	s, err := d.repo.tags.get(ctx)
+	if err != nil {
+		return contents{}, cause(ctx, err)
+	}
+	return d.list(s), nil
+}
+
+func (d *tagsDir) list(s *snapshot[tagList]) contents {
+	return contents{
+		id: firstID + s.seq,
+		n:  len(s.value),
+		entry: func(i int) fuse.DirEntry {
+			name := s.value[i].name
+			return fuse.DirEntry{Name: name, Mode: modeDir, Ino: inoOf("tag", d.repo.name, name)}
+		},
+		child: func(ctx context.Context, i int, out *fuse.EntryOut) (*fusefs.Inode, syscall.Errno) {
+			return d.child(ctx, s.value[i], s.at, out), 0
+		},
+	}
+}

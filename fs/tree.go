@@ -1,0 +1,148 @@
+package fs
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/acrfs/acrfs/cache"
+	"github.com/acrfs/acrfs/registry"
+)
+
+const (
+	// Answers about single items. A walk that looks each item up by name
+	// should not thrash; at some 400 bytes each this is about 25 MiB.
+	maxPoints = 1 << 16
+	// Sizes of blobs whose descriptor has none.
+	maxSizes = 1 << 14
+)
+
+// tree is what all nodes of one mount share.
+type tree struct {
+	registry Registry
+	cache    *cache.Cache
+	log      *slog.Logger
+	ttl      time.Duration // how long a listing or property is believed
+	stale    time.Duration // how much longer when the registry is out of reach
+	uid, gid uint32
+
+	// The context of work that belongs to the mount and not to one
+	// operation: listings, manifests, downloads. It ends at unmount.
+	life context.Context
+	end  context.CancelFunc
+
+	root         *componentDir
+	catalog      *listing[*catalog]
+	bound        *retention
+	points       *lru.Cache[registry.Ref, dated]
+	pointFlights flights[dated]
+	sizes        *lru.Cache[blobKey, int64]
+	sizeFlights  flights[int64]
+	artifacts    *artifacts
+	gens         generations
+	epoch        atomic.Int64 // moves with every Refresh
+	stats        counters
+
+	mu      sync.Mutex // guards what follows
+	repos   map[string]*repository
+	running sync.WaitGroup // only added to while life lasts
+}
+
+type blobKey struct {
+	repo   string
+	digest digest.Digest
+}
+
+func newTree(cfg Config) *tree {
+	t := &tree{
+		registry: cfg.Registry,
+		cache:    cfg.Cache,
+		log:      cfg.Logger,
+		ttl:      cfg.MetadataTTL,
+		stale:    cfg.StaleIfError,
+		uid:      *cfg.UID,
+		gid:      *cfg.GID,
+		bound:    newRetention(maxEntries),
+		repos:    make(map[string]*repository),
+	}
+	t.root = newRoot(t)
+	t.life, t.end = context.WithCancel(context.Background())
+	t.points, _ = lru.New[registry.Ref, dated](maxPoints) // fails for sizes below 1 only
+	t.sizes, _ = lru.New[blobKey, int64](maxSizes)
+	t.pointFlights.life, t.sizeFlights.life = t.life, t.life
+	t.artifacts = newArtifacts(t)
+	t.catalog = newListing(t, func(ctx context.Context) (*catalog, error) {
+		return listRepositories(ctx, t.registry)
+	}, func(c *catalog) int { return len(c.components) })
+	return t
+}
+
+func newListing[T any](t *tree, fetch func(context.Context) (T, error), weigh func(T) int) *listing[T] {
+	l := &listing[T]{fetch: fetch, weigh: weigh, bound: t.bound, ttl: t.ttl, stale: t.stale}
+	l.flight.life = t.life
+	return l
+}
+
+// repository returns what is known of a repository that exists. There are as
+// many of these as repositories were looked at; what is large in them is
+// bounded by t.bound.
+func (t *tree) repository(name string) *repository {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	r := t.repos[name]
+	if r == nil {
+		r = &repository{t: t, name: name}
+		r.tags = newListing(t, func(ctx context.Context) (tagList, error) {
+			return listTags(ctx, t.registry, name)
+		}, func(l tagList) int { return len(l) })
+		r.manifests = newListing(t, func(ctx context.Context) (*manifestList, error) {
+			return listManifests(ctx, t.registry, name)
+		}, func(l *manifestList) int { return len(l.entries) })
+		t.repos[name] = r
+	}
+	return r
+}
+
+// forget drops every listing and every answer about a single item. What is
+// named by its digest stays.
+func (t *tree) forget() {
+	t.epoch.Add(1)
+	t.catalog.drop()
+	t.points.Purge()
+	t.mu.Lock()
+	repos := make([]*repository, 0, len(t.repos))
+	for _, r := range t.repos {
+		repos = append(repos, r)
+	}
+	t.mu.Unlock()
+	for _, r := range repos {
+		r.tags.drop()
+		r.manifests.drop()
+	}
+}
+
+// blobSize asks for the size of a blob whose descriptor has none.
+func (t *tree) blobSize(ctx context.Context, repo string, d digest.Digest) (int64, error) {
+	if d == emptyBlob {
+		return 0, nil
+	}
+	key := blobKey{repo, d}
+	if size, ok := t.sizes.Get(key); ok {
+		return size, nil
+	}
+	return t.sizeFlights.do(ctx, repo+"@"+d.String(), func(ctx context.Context) (int64, error) {
+		size, err := t.registry.BlobSize(ctx, repo, d)
+		if err == nil {
+			t.sizes.Add(key, size)
+		}
+		return size, err
+	})
+}
+
+// emptyBlob is the one digest whose size everybody knows.
+var emptyBlob = digest.FromBytes(nil)
