@@ -3,13 +3,31 @@ package localacr
 import (
 	"context"
 	"net/http"
+	"sync"
+	"time"
 )
 
 // Server is a registry: an http.Handler over a data directory.
 type Server struct {
 	cfg      Config
+	store    *store
+	uploads  *uploads
+	cursors  *cursors
+	touched  *touched
 	counters counters
+
+	closing chan struct{} // closed by Close: ends every wait
+
+	mu     sync.Mutex // guards all below
+	active int        // requests and other work in progress
+	closed bool
+	idle   chan struct{} // closed when active falls to zero after Close began
 }
+
+var _ http.Handler = (*Server)(nil)
+
+// uploadLife is how long an upload may lie untouched; distribution's week.
+const uploadLife = 7 * 24 * time.Hour
 
 // Open opens, and if need be creates, the registry in cfg.Root. It fails when
 // another Server, in this process or another, has the directory open.
@@ -18,17 +36,92 @@ func Open(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Server{cfg: cfg}, nil
+	st, err := openStore(cfg.Root)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		cfg:     cfg,
+		store:   st,
+		uploads: newUploads(st.files.uploads, st.stateKey),
+		cursors: newCursors(),
+		touched: newTouched(cfg.CollectAfter),
+		closing: make(chan struct{}),
+		idle:    make(chan struct{}),
+	}
+	if err := st.files.dropUploads(time.Now().Add(-uploadLife)); err != nil {
+		st.close()
+		return nil, err
+	}
+	return s, nil
 }
 
-// ServeHTTP answers one request.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	http.Error(w, "not yet", http.StatusNotImplemented)
+// enter lets a request or another piece of work in, unless the server is
+// closing. Whoever was let in calls leave at the end.
+func (s *Server) enter() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.active++
+	return true
 }
 
-// Close ends running requests' waits, finishes accepted changes and lets go
-// of the data directory.
-func (s *Server) Close() error { return nil }
+func (s *Server) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.active--
+	if s.active == 0 && s.closed {
+		close(s.idle)
+	}
+}
+
+// closeWait is how long Close waits for requests whose clients have stopped
+// moving. It is short because http.Server.Shutdown came first.
+const closeWait = 5 * time.Second
+
+// Close refuses new requests, ends running ones' waits, finishes accepted
+// changes, and lets go of the data directory. Call it after
+// http.Server.Shutdown, which lets requests finish in peace.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	close(s.closing)
+	if s.active == 0 {
+		close(s.idle)
+	}
+	s.mu.Unlock()
+
+	patience := time.NewTimer(closeWait)
+	defer patience.Stop()
+	select {
+	case <-s.idle:
+	case <-patience.C:
+	}
+	return s.store.close()
+}
+
+// wait pauses a request. It returns false if the client left or the server
+// closes before that.
+func (s *Server) wait(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return true
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+	case <-s.closing:
+	}
+	return false
+}
 
 // Seed puts the sample artifacts in place that the demo shows. What is there
 // already stays as it is.

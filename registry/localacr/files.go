@@ -1,0 +1,196 @@
+package localacr
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	berrors "go.etcd.io/bbolt/errors"
+)
+
+// files are the blobs on disk, named by their digest, and the uploads that may
+// become some.
+//
+//	ROOT/blobs/sha256/2f/2f1c…   whole and durable from the moment the name exists
+//	ROOT/uploads/UUID            what has arrived of an upload
+//
+// A file says nothing about who may see it: that is the database's business,
+// and a file nobody holds is only waiting to be collected.
+type files struct {
+	blobs, uploads string
+	busy           *keylock
+}
+
+func openFiles(root string) (files, error) {
+	f := files{filepath.Join(root, "blobs"), filepath.Join(root, "uploads"), &keylock{}}
+	if err := os.MkdirAll(f.uploads, 0o700); err != nil {
+		return f, err
+	}
+	// All folders are made and synced once, so that no push has to.
+	for _, algorithm := range []string{"sha256", "sha512"} {
+		dir := filepath.Join(f.blobs, algorithm)
+		for i := range 256 {
+			if err := os.MkdirAll(filepath.Join(dir, fmt.Sprintf("%02x", i)), 0o700); err != nil {
+				return f, err
+			}
+		}
+		if err := syncFile(dir); err != nil {
+			return f, err
+		}
+	}
+	return f, errors.Join(syncFile(f.blobs), syncFile(root))
+}
+
+// path is where the blob of a valid digest is.
+func (f files) path(digest string) string {
+	algorithm, hex, _ := strings.Cut(digest, ":")
+	return filepath.Join(f.blobs, algorithm, hex[:2], hex)
+}
+
+// open opens a blob for reading.
+func (f files) open(digest string) (*os.File, error) { return os.Open(f.path(digest)) }
+
+// adopt makes the file temp, whose content has the given digest, that blob's
+// file, and then calls link, all while nobody else adds or removes this blob.
+// The blob is on disk before link is called: a crash leaves either nothing, or
+// a file without a holder, or all of it.
+func (f files) adopt(ctx context.Context, temp, digest string, link func() error) error {
+	unlock, err := f.busy.lock(ctx, digest)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	path := f.path(digest)
+	if _, err := os.Stat(path); err == nil {
+		if err := os.Remove(temp); err != nil {
+			return err
+		}
+		return link()
+	}
+	if err := syncFile(temp); err != nil {
+		return err
+	}
+	if err := os.Rename(temp, path); err != nil {
+		return err
+	}
+	if err := syncFile(filepath.Dir(path)); err != nil {
+		return err
+	}
+	return link()
+}
+
+// syncFile makes a file's content, or a directory's entries, durable.
+func syncFile(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
+}
+
+// copyBuffers are what bodies are copied through: large enough that hashing,
+// not system calls, is the work.
+var copyBuffers = sync.Pool{New: func() any { b := make([]byte, 256<<10); return &b }}
+
+// copyBody copies without the shortcuts that would bypass w.
+func copyBody(w io.Writer, r io.Reader) (int64, error) {
+	b := copyBuffers.Get().(*[]byte)
+	defer copyBuffers.Put(b)
+	return io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{r}, *b)
+}
+
+// take stores a blob that does not come over HTTP: from a seed or an import.
+func (st *store) take(ctx context.Context, repo, digest string, r io.Reader) error {
+	var b blobRecord
+	known := false
+	if err := st.view(func(v view) (err error) { b, known, err = v.blob(repo, digest); return err }); err != nil {
+		return err
+	}
+	if known {
+		if info, err := os.Stat(st.files.path(digest)); err == nil && info.Size() == b.Size {
+			return nil
+		}
+	}
+	temp, err := os.CreateTemp(st.files.uploads, "take-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(temp.Name()) // fails once the file was adopted
+	algorithm, _, _ := strings.Cut(digest, ":")
+	h := newHash(algorithm)
+	size, err := copyBody(io.MultiWriter(temp, h), r)
+	if err := errors.Join(err, temp.Close()); err != nil {
+		return err
+	}
+	if got := digestString(algorithm, h); got != digest {
+		return fmt.Errorf("blob %s has the content of %s", digest, got)
+	}
+	return st.adopt(ctx, temp.Name(), repo, digest, size)
+}
+
+// adopt gives the repository a blob whose content lies in temp.
+func (st *store) adopt(ctx context.Context, temp, repo, digest string, size int64) error {
+	return st.files.adopt(ctx, temp, digest, func() error {
+		return st.commit.do(ctx, func(e edit) error { return e.linkBlob(repo, digest, size, instant()) })
+	})
+}
+
+// removeUnheld deletes a blob's file unless a repository has it, and returns
+// its size, or zero if it stays.
+func (st *store) removeUnheld(ctx context.Context, digest string) (int64, error) {
+	unlock, err := st.files.busy.lock(ctx, digest)
+	if err != nil {
+		return 0, err
+	}
+	defer unlock()
+	held := false
+	if err := st.view(func(v view) error { held = v.held(digest); return nil }); err != nil || held {
+		return 0, err
+	}
+	info, err := os.Stat(st.files.path(digest))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), os.Remove(st.files.path(digest))
+}
+
+// dropUploads deletes what uploads left behind that nobody has touched since
+// the given time.
+func (f files) dropUploads(before time.Time) error {
+	d, err := os.Open(f.uploads)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	for {
+		entries, err := d.ReadDir(1024)
+		for _, entry := range entries {
+			info, err := entry.Info()
+			if err == nil && info.ModTime().Before(before) {
+				os.Remove(filepath.Join(f.uploads, entry.Name()))
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// isClosed reports whether err comes from a database that was closed.
+func isClosed(err error) bool {
+	return errors.Is(err, errClosed) || errors.Is(err, berrors.ErrDatabaseNotOpen)
+}

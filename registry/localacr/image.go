@@ -1,0 +1,101 @@
+package localacr
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+)
+
+// push stores a manifest in the repository and points the tag, if one is
+// given, to it. What it needs must be there before.
+func (st *store) push(ctx context.Context, repo, tag string, p parsedManifest) error {
+	arch, os := st.platform(p)
+	return st.commit.do(ctx, func(e edit) error {
+		if ok, err := e.mayPush(repo, tag, p.digest); err != nil || !ok {
+			return orError(err, errLocked())
+		}
+		m, err := e.describe(repo, p)
+		if err != nil {
+			return err
+		}
+		if m.Architecture == "" && m.OS == "" {
+			m.Architecture, m.OS = arch, os
+		}
+		now := instant()
+		m.Created, m.Updated = now, now
+		if err := e.putManifest(repo, p, m); err != nil || tag == "" {
+			return err
+		}
+		return e.putTag(repo, tag, p.digest, now)
+	})
+}
+
+// describe makes a manifest's record, and fails with all the blobs and
+// children that the repository lacks.
+func (v view) describe(repo string, p parsedManifest) (manifestRecord, error) {
+	m := manifestRecord{MediaType: p.mediaType, Size: int64(len(p.data)), Attributes: unlocked}
+	var missing []string
+	for _, digest := range p.required() {
+		if _, ok, err := v.blob(repo, digest); err != nil {
+			return m, err
+		} else if !ok {
+			missing = append(missing, digest)
+		}
+	}
+	total := int64(0)
+	for _, d := range p.Manifests {
+		child, ok, err := v.manifest(repo, d.Digest)
+		if err != nil {
+			return m, err
+		}
+		if !ok {
+			missing = append(missing, d.Digest)
+		}
+		total += child.ImageSize
+		ref := reference{Digest: d.Digest}
+		if d.Platform != nil {
+			ref.Architecture, ref.OS = d.Platform.Architecture, d.Platform.OS
+		}
+		m.References = append(m.References, ref)
+	}
+	if len(missing) > 0 {
+		return m, errBlobsMissing(distinct(missing))
+	}
+	for _, d := range p.blobDescriptors() {
+		total += max(d.Size, 0)
+	}
+	// A manifest without any layer counts as nothing at all.
+	if p.isIndex() || len(p.Layers)+len(p.Blobs) > 0 {
+		m.ImageSize = total + m.Size
+	}
+	if p.Config != nil {
+		m.ConfigMediaType = p.Config.MediaType
+	}
+	if p.Subject != nil {
+		m.Subject = p.Subject.Digest
+	}
+	return m, nil
+}
+
+// configLimit is the largest image config that is looked into.
+const configLimit = 4 << 20
+
+// platform is what an image's config says it runs on.
+func (st *store) platform(p parsedManifest) (architecture, os string) {
+	if p.Config == nil {
+		return p.Architecture, "" // only schema 1 has one of its own
+	}
+	if t := p.Config.MediaType; t != typeOCIConfig && t != typeDockerConfig {
+		return "", ""
+	}
+	f, err := st.files.open(p.Config.Digest)
+	if err != nil {
+		return "", "" // absent: push says so
+	}
+	defer f.Close()
+	var config platform
+	if err := json.NewDecoder(io.LimitReader(f, configLimit)).Decode(&config); err != nil {
+		return "", ""
+	}
+	return config.Architecture, config.OS
+}

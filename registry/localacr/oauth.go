@@ -1,0 +1,176 @@
+package localacr
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+)
+
+// formLimit bounds a login form; an Entra token is the largest thing in it.
+const formLimit = 128 << 10
+
+// form reads a login's fields.
+func (x *exchange) form() (url.Values, error) {
+	x.r.Body = http.MaxBytesReader(x.w, x.r.Body, formLimit)
+	if err := x.r.ParseForm(); err != nil {
+		return nil, refuse(http.StatusBadRequest, "UNKNOWN", "the form cannot be read")
+	}
+	return x.r.Form, nil
+}
+
+// exchangeToken gives an ACR refresh token for an Entra access token.
+func (x *exchange) exchangeToken() error {
+	form, err := x.form()
+	if err != nil {
+		return err
+	}
+	if !slices.Contains([]string{"access_token", "access_token_refresh_token", "refresh_token"}, form.Get("grant_type")) {
+		return x.loginRefused()
+	}
+	entra, ok := readEntraToken(form.Get("access_token"), time.Now())
+	if x.cfg.Auth != AuthOpen || !ok || x.fault.ExpiredToken {
+		return x.loginRefused()
+	}
+	token, err := x.mintToken(claims{
+		Subject: entra.subject(), GrantType: "refresh_token", AppID: entra.AppID, Tenant: entra.Tenant,
+		Permissions: &permissions{Actions: []string{"read", "write", "delete", "deleted/read", "deleted/restore/action"}},
+	}, refreshLife)
+	if err != nil {
+		return err
+	}
+	return x.login(map[string]string{"refresh_token": token})
+}
+
+// entraClaims is what we look at in an Entra token. Its signature is Entra's
+// business: nobody here has the keys.
+type entraClaims struct {
+	Audience string `json:"aud"`
+	Expires  float64 `json:"exp"`
+	Object   string `json:"oid"`
+	Subject  string `json:"sub"`
+	AppID    string `json:"appid"`
+	Tenant   string `json:"tid"`
+}
+
+func (c entraClaims) subject() string {
+	for _, s := range []string{c.Object, c.Subject, c.AppID} {
+		if s != "" {
+			return s
+		}
+	}
+	return "someone"
+}
+
+// audiences of tokens for ACR: its own, and Azure's resource manager's in the
+// three clouds.
+var audiences = []string{
+	"https://containerregistry.azure.net",
+	"https://management.azure.com",
+	"https://management.core.windows.net",
+	"https://management.chinacloudapi.cn",
+	"https://management.usgovcloudapi.net",
+}
+
+func readEntraToken(token string, now time.Time) (entraClaims, bool) {
+	var c entraClaims
+	if err := decodePayload(token, &c); err != nil {
+		return c, false
+	}
+	return c, slices.Contains(audiences, strings.TrimSuffix(c.Audience, "/")) && float64(now.Unix()) < c.Expires
+}
+
+// issueToken gives an access token for a refresh token or a password.
+func (x *exchange) issueToken() error {
+	form, err := x.form()
+	if err != nil {
+		return err
+	}
+	var who caller
+	var ok bool
+	user, password, basic := x.r.BasicAuth()
+	switch grant := form.Get("grant_type"); {
+	case grant == "refresh_token":
+		var c claims
+		if c, ok = x.readToken(form.Get("refresh_token"), "refresh_token", time.Now()); ok {
+			who = x.ofClaims(c)
+		}
+	case basic:
+		who, ok = x.logIn(user, password)
+	case grant == "password" || x.r.Method == http.MethodGet:
+		who, ok = x.logIn(form.Get("username"), form.Get("password"))
+	}
+	if !ok {
+		return x.loginRefused()
+	}
+	granted := who.granted
+	if who.grant != nil {
+		granted = who.grant(parseScopes(form["scope"]))
+	}
+	if x.fault.NarrowToken {
+		granted = nil
+	}
+	life := accessLife
+	if who.name == anonymousName {
+		life = anonymousLife
+	}
+	token, err := x.mintToken(claims{
+		Subject: who.name, GrantType: "access_token", AppID: nullUser, Access: append([]access{}, granted...),
+	}, life)
+	if err != nil {
+		return err
+	}
+	return x.login(map[string]string{"access_token": token})
+}
+
+// scopeLimit bounds the scopes of one token.
+const scopeLimit = 256
+
+// parseScopes reads scopes, of which each field may hold several. What is not
+// a scope is passed over, as is what a scope asks for in vain: the token is
+// narrower then, and the next call says so.
+func parseScopes(fields []string) (wishes []access) {
+	for _, field := range fields {
+		for scope := range strings.FieldsSeq(field) {
+			typ, rest, _ := strings.Cut(scope, ":")
+			name, list, ok := cutLast(rest, ":")
+			if !ok || len(wishes) == scopeLimit {
+				continue
+			}
+			a := access{Type: typ, Name: name}
+			for action := range strings.SplitSeq(list, ",") {
+				switch action {
+				case "metadataRead":
+					action = "metadata_read"
+				case "metadataWrite":
+					action = "metadata_write"
+				case "":
+					continue
+				}
+				a.Actions = append(a.Actions, action)
+			}
+			if len(a.Actions) > 0 {
+				wishes = append(wishes, a)
+			}
+		}
+	}
+	return wishes
+}
+
+// login answers a login. ACR sends these chunked.
+func (x *exchange) login(document map[string]string) error {
+	body, err := json.Marshal(document)
+	if err != nil {
+		return err
+	}
+	x.w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	x.w.WriteHeader(http.StatusOK)
+	x.w.Flush()
+	x.w.Write(append(body, '\n'))
+	return nil
+}
+
+// loginRefused is a login that failed: no body, no reason.
+func (x *exchange) loginRefused() error { return x.empty(http.StatusUnauthorized) }

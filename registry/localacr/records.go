@@ -1,0 +1,137 @@
+package localacr
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// The database's buckets. Keys are names joined by NUL, which no name has, so
+// that a repository's entries lie side by side in the order lists want them.
+//
+//	settings        name                          secrets of this data directory
+//	repository      REPO                          repositoryRecord
+//	tag             REPO TAG                      tagRecord
+//	tag-time        REPO time TAG                 -, lists by time
+//	tag-target      REPO DIGEST TAG               -, tags of a manifest
+//	manifest        REPO DIGEST                   manifestRecord
+//	manifest-time   REPO time DIGEST              -, lists by time
+//	manifest-bytes  REPO DIGEST                   the manifest as it was pushed
+//	referrer        REPO SUBJECT DIGEST           -, the subject need not exist
+//	blob            REPO DIGEST                   blobRecord: the repository has this blob
+//	blob-use        REPO BLOB MANIFEST            -, the manifest needs this blob
+//	holder          BLOB REPO                     -, the file is needed as long as there is one
+var (
+	bucketSettings      = []byte("settings")
+	bucketRepository    = []byte("repository")
+	bucketTag           = []byte("tag")
+	bucketTagTime       = []byte("tag-time")
+	bucketTagTarget     = []byte("tag-target")
+	bucketManifest      = []byte("manifest")
+	bucketManifestTime  = []byte("manifest-time")
+	bucketManifestBytes = []byte("manifest-bytes")
+	bucketReferrer      = []byte("referrer")
+	bucketBlob          = []byte("blob")
+	bucketBlobUse       = []byte("blob-use")
+	bucketHolder        = []byte("holder")
+
+	buckets = [][]byte{bucketSettings, bucketRepository, bucketTag, bucketTagTime, bucketTagTarget, bucketManifest,
+		bucketManifestTime, bucketManifestBytes, bucketReferrer, bucketBlob, bucketBlobUse, bucketHolder}
+)
+
+// attributes are ACR's changeableAttributes, in the order of the wire.
+type attributes struct {
+	DeleteEnabled     bool   `json:"deleteEnabled"`
+	WriteEnabled      bool   `json:"writeEnabled"`
+	ReadEnabled       bool   `json:"readEnabled"`
+	ListEnabled       bool   `json:"listEnabled"`
+	QuarantineDetails string `json:"quarantineDetails,omitempty"`
+	QuarantineState   string `json:"quarantineState,omitempty"`
+}
+
+// unlocked is what everything begins with.
+var unlocked = attributes{DeleteEnabled: true, WriteEnabled: true, ReadEnabled: true, ListEnabled: true}
+
+// removable reports whether the thing itself lets itself be deleted: without
+// the write flag there is no deletion either (ACR-API 2.2).
+func (a attributes) removable() bool { return a.DeleteEnabled && a.WriteEnabled }
+
+type repositoryRecord struct {
+	Created    time.Time  `json:"created"`
+	Updated    time.Time  `json:"updated"`
+	Manifests  int        `json:"manifests"`
+	Tags       int        `json:"tags"`
+	Attributes attributes `json:"attributes"`
+}
+
+type tagRecord struct {
+	Digest     string     `json:"digest"`
+	Created    time.Time  `json:"created"` // of the name: it survives moves
+	Updated    time.Time  `json:"updated"`
+	Attributes attributes `json:"attributes"`
+}
+
+type manifestRecord struct {
+	MediaType       string      `json:"mediaType"`
+	Size            int64       `json:"size"`      // of the manifest's own bytes
+	ImageSize       int64       `json:"imageSize"` // ACR-API 5.6
+	Created         time.Time   `json:"created"`
+	Updated         time.Time   `json:"updated"`
+	Architecture    string      `json:"architecture,omitempty"`
+	OS              string      `json:"os,omitempty"`
+	ConfigMediaType string      `json:"configMediaType,omitempty"`
+	Subject         string      `json:"subject,omitempty"`
+	References      []reference `json:"references,omitempty"`
+	Attributes      attributes  `json:"attributes"`
+}
+
+// reference is a child of an index.
+type reference struct {
+	Digest       string `json:"digest"`
+	Architecture string `json:"architecture,omitempty"`
+	OS           string `json:"os,omitempty"`
+}
+
+type blobRecord struct {
+	Size   int64     `json:"size"`
+	Linked time.Time `json:"linked"`
+}
+
+// instant is now as ACR tells time: UTC, in steps of 100 ns.
+func instant() time.Time { return time.Now().UTC().Truncate(100 * time.Nanosecond) }
+
+// key joins names by NUL.
+func key(names ...string) []byte {
+	n := len(names)
+	for _, s := range names {
+		n += len(s)
+	}
+	k := make([]byte, 0, n)
+	for i, s := range names {
+		if i > 0 {
+			k = append(k, 0)
+		}
+		k = append(k, s...)
+	}
+	return k
+}
+
+// prefix is what the keys of everything below names begin with.
+func prefix(names ...string) []byte { return append(key(names...), 0) }
+
+// timeKey sorts a repository's items by time, and those of one time by name.
+func timeKey(repo string, t time.Time, item string) []byte {
+	k := binary.BigEndian.AppendUint64(prefix(repo), uint64(t.UnixNano()))
+	return append(k, item...)
+}
+
+// timeKeyItem is the item of a time key of repo.
+func timeKeyItem(repo string, k []byte) string { return string(k[len(repo)+1+8:]) }
+
+func decode(data []byte, record any) error {
+	if err := json.Unmarshal(data, record); err != nil {
+		return fmt.Errorf("damaged record: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,34 @@
+package localacr
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"time"
+)
+
+// stallLimit is how long a client may neither send nor take a byte of a body.
+// It is generous: a suspended laptop may come back.
+const stallLimit = 5 * time.Minute
+
+// errReset is what a handler sees of a fault that cuts its request off.
+var errReset = errors.New("connection dropped on purpose")
+
+// livelyBody ends a request whose client stopped sending.
+type livelyBody struct {
+	rc    *http.ResponseController
+	r     io.Reader
+	armed time.Time
+}
+
+func (b *livelyBody) Read(p []byte) (int, error) {
+	if now := time.Now(); now.Sub(b.armed) > stallLimit/10 {
+		b.armed = now
+		b.rc.SetReadDeadline(now.Add(stallLimit)) // not supported: the listener's limits hold
+	}
+	n, err := b.r.Read(p)
+	if err != nil {
+		b.rc.SetReadDeadline(time.Time{})
+	}
+	return n, err
+}

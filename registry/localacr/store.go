@@ -1,0 +1,153 @@
+package localacr
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
+)
+
+// store is everything on disk: the database and the blob files beside it.
+type store struct {
+	db     *bolt.DB
+	commit *committer
+	files  files
+	secrets
+}
+
+// secrets are made once per data directory, so that tokens, signed URLs and
+// upload sessions outlive a restart.
+type secrets struct {
+	id       string          // 32 hex digits, the registry's id in tokens and signed URLs
+	tokenKey *rsa.PrivateKey // signs tokens
+	urlKey   []byte          // signs blob URLs
+	stateKey []byte          // signs the _state of uploads
+}
+
+// lockWait is how long Open waits for a server that is just going away.
+const lockWait = time.Second
+
+// mapSize is address space reserved for the database, not memory: a database
+// that outgrows its mapping waits for every reader before it can go on.
+const mapSize = 1 << 30
+
+// openStore opens the data directory and creates what is missing.
+func openStore(root string) (*store, error) {
+	if err := os.MkdirAll(root, 0o700); err != nil {
+		return nil, fmt.Errorf("localacr: %w", err)
+	}
+	db, err := bolt.Open(filepath.Join(root, "registry.db"), 0o600, &bolt.Options{
+		Timeout:         lockWait,
+		FreelistType:    bolt.FreelistMapType,
+		InitialMmapSize: mapSize,
+	})
+	if errors.Is(err, berrors.ErrTimeout) {
+		return nil, fmt.Errorf("localacr: data directory %s is in use by another server", root)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("localacr: open %s: %w", filepath.Join(root, "registry.db"), err)
+	}
+	st := &store{db: db}
+	if err := st.prepare(root); err != nil {
+		db.Close()
+		return nil, fmt.Errorf("localacr: %w", err)
+	}
+	st.commit = startCommitter(db)
+	return st, nil
+}
+
+func (st *store) prepare(root string) (err error) {
+	if st.files, err = openFiles(root); err != nil {
+		return err
+	}
+	if st.db.View(func(tx *bolt.Tx) error { return st.load(tx) }) == nil {
+		return nil
+	}
+	return st.db.Update(func(tx *bolt.Tx) error {
+		for _, b := range buckets {
+			if _, err := tx.CreateBucketIfNotExists(b); err != nil {
+				return err
+			}
+		}
+		if err := makeSecrets(tx.Bucket(bucketSettings)); err != nil {
+			return err
+		}
+		return st.load(tx)
+	})
+}
+
+// load reads the secrets of a database that is complete.
+func (st *store) load(tx *bolt.Tx) error {
+	for _, b := range buckets {
+		if tx.Bucket(b) == nil {
+			return fmt.Errorf("bucket %s is missing", b)
+		}
+	}
+	get := func(name string) []byte { return append([]byte(nil), tx.Bucket(bucketSettings).Get([]byte(name))...) }
+	key, err := x509.ParsePKCS8PrivateKey(get("token-key"))
+	if err != nil {
+		return fmt.Errorf("token key: %w", err)
+	}
+	rsaKey, ok := key.(*rsa.PrivateKey)
+	if !ok {
+		return errors.New("token key: not an RSA key")
+	}
+	st.secrets = secrets{id: string(get("id")), tokenKey: rsaKey, urlKey: get("url-key"), stateKey: get("state-key")}
+	return nil
+}
+
+func makeSecrets(b *bolt.Bucket) error {
+	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		return err
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(rsaKey)
+	if err != nil {
+		return err
+	}
+	for name, value := range map[string][]byte{
+		"token-key": der,
+		"id":        []byte(hex.EncodeToString(random(16))),
+		"url-key":   random(32),
+		"state-key": random(32),
+	} {
+		if b.Get([]byte(name)) != nil {
+			continue
+		}
+		if err := b.Put([]byte(name), value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// random returns n random bytes.
+func random(n int) []byte {
+	b := make([]byte, n)
+	rand.Read(b) // never fails
+	return b
+}
+
+// close finishes accepted changes and lets go of the directory.
+func (st *store) close() error {
+	st.commit.close()
+	return st.db.Close()
+}
+
+// view runs f on a consistent snapshot. f must be quick and must not wait for
+// a client: a database that has to grow waits for its readers.
+func (st *store) view(f func(view) error) error {
+	err := st.db.View(func(tx *bolt.Tx) error { return f(view{tx}) })
+	if errors.Is(err, berrors.ErrDatabaseNotOpen) {
+		return errClosed
+	}
+	return err
+}

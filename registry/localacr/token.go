@@ -1,0 +1,165 @@
+package localacr
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base32"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// claims are what is in a token (ACR-API 3.5).
+type claims struct {
+	ID        string   `json:"jti"`
+	Subject   string   `json:"sub"`
+	NotBefore int64    `json:"nbf"`
+	Expires   int64    `json:"exp"`
+	IssuedAt  int64    `json:"iat"`
+	Issuer    string   `json:"iss"`
+	Audience  string   `json:"aud"`
+	Version   string   `json:"version"`
+	Registry  string   `json:"rid"`
+	GrantType string   `json:"grant_type"`
+	AppID     string   `json:"appid"`
+	Tenant    string   `json:"tenant,omitempty"`
+	Access    []access `json:"access,omitzero"`
+
+	Permissions *permissions `json:"permissions,omitempty"`
+	Roles       []string     `json:"roles"`
+}
+
+type permissions struct {
+	Actions    []string
+	NotActions []string
+}
+
+// Lives of tokens, counted from their issue, and how far their iat and nbf
+// lie before it.
+const (
+	refreshLife   = 3 * time.Hour
+	accessLife    = time.Hour
+	anonymousLife = 5 * time.Minute
+	backdating    = 15 * time.Minute
+)
+
+// mintToken signs the claims.
+func (x *exchange) mintToken(c claims, life time.Duration) (string, error) {
+	if x.cfg.TokenLife > 0 {
+		life = x.cfg.TokenLife
+	}
+	now := time.Now()
+	if x.fault.ExpiredToken {
+		life = -time.Minute
+	}
+	c.ID, c.Issuer, c.Audience, c.Version, c.Registry = newUUID(), "Azure Container Registry", x.registry(), "1.0", x.store.id
+	c.IssuedAt = now.Add(-backdating).Unix()
+	c.NotBefore, c.Expires = c.IssuedAt, now.Add(life).Unix()
+	c.Roles = []string{}
+	payload, err := json.Marshal(c)
+	if err != nil {
+		return "", err
+	}
+	header := fmt.Sprintf(`{"alg":"RS256","typ":"JWT","kid":%q}`, keyID(&x.store.tokenKey.PublicKey))
+	signed := base64.RawURLEncoding.EncodeToString([]byte(header)) + "." + base64.RawURLEncoding.EncodeToString(plainBase64(payload))
+	sum := sha256.Sum256([]byte(signed))
+	signature, err := rsa.SignPKCS1v15(nil, x.store.tokenKey, crypto.SHA256, sum[:])
+	if err != nil {
+		return "", err
+	}
+	return signed + "." + base64.RawURLEncoding.EncodeToString(signature), nil
+}
+
+// plainBase64 escapes in a JSON document what could become '-' or '_' in
+// base64url: the official Go SDK decodes a token's payload with the standard
+// alphabet. Those two digits stand for 62 and 63, which of ASCII only the low
+// six bits of '>', '?', '~' and DEL can make.
+func plainBase64(document []byte) []byte {
+	var b bytes.Buffer
+	for _, r := range string(document) {
+		switch {
+		case r == '>' || r == '?' || r == '~' || r == 0x7f || r > 0x7f && r <= 0xffff:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		case r > 0xffff:
+			r -= 0x10000
+			fmt.Fprintf(&b, `\u%04x\u%04x`, 0xd800+r>>10, 0xdc00+r&0x3ff)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	return b.Bytes()
+}
+
+// keyID is libtrust's fingerprint of a key, which ACR puts into its headers.
+func keyID(key *rsa.PublicKey) string {
+	der, err := x509.MarshalPKIXPublicKey(key)
+	if err != nil {
+		return ""
+	}
+	sum := sha256.Sum256(der)
+	text := base32.StdEncoding.EncodeToString(sum[:30])
+	var groups []string
+	for ; len(text) > 0; text = text[4:] {
+		groups = append(groups, text[:4])
+	}
+	return strings.Join(groups, ":")
+}
+
+// tokenLimit is larger than any token: ACR's are below 2 KiB, Entra's grow
+// with the user's groups.
+const tokenLimit = 64 << 10
+
+// readToken returns the claims of a token of ours that is valid now.
+func (x *exchange) readToken(token, grantType string, now time.Time) (claims, bool) {
+	var c claims
+	signed, signature, ok := cutLast(token, ".")
+	if !ok || len(token) > tokenLimit {
+		return c, false
+	}
+	raw, err := base64.RawURLEncoding.DecodeString(signature)
+	if err != nil {
+		return c, false
+	}
+	sum := sha256.Sum256([]byte(signed))
+	if rsa.VerifyPKCS1v15(&x.store.tokenKey.PublicKey, crypto.SHA256, sum[:], raw) != nil {
+		return c, false
+	}
+	if err := decodePayload(token, &c); err != nil {
+		return c, false
+	}
+	return c, c.GrantType == grantType && c.Audience == x.registry() && now.Unix() < c.Expires && now.Unix() >= c.NotBefore
+}
+
+// decodePayload reads the claims of any JWT, whoever signed it.
+func decodePayload(token string, claims any) error {
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 || len(token) > tokenLimit {
+		return fmt.Errorf("not a JWT")
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(payload, claims)
+}
+
+func cutLast(s, sep string) (before, after string, ok bool) {
+	i := strings.LastIndex(s, sep)
+	if i < 0 {
+		return s, "", false
+	}
+	return s[:i], s[i+len(sep):], true
+}
+
+// newUUID returns a random UUID.
+func newUUID() string {
+	b := random(16)
+	b[6] = b[6]&0x0f | 0x40
+	b[8] = b[8]&0x3f | 0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}
