@@ -1,0 +1,40 @@
+// Command acrfs mounts an Azure Container Registry, or any OCI registry, as a
+// directory tree.
+//
+// It only wires: a subcommand reads its flags into Configs (config.go), opens
+// what it needs in order, waits, and closes in reverse. What a mount does is
+// in package fs, how content is kept in cache, how registries are spoken to in
+// registry, and the registry of serve and demo in registry/localacr.
+//
+//	main.go        run: arguments in, exit status out; what counts as bad usage
+//	usage.go       one-line errors for bad input, with suggestions
+//	config.go      every flag and environment variable
+//	credential.go  who we are to the registry
+//	logging.go     --log-level, --log-file, --log-format
+//	session.go     client + cache + mount, opened and closed together
+//	mount.go umount.go refresh.go demo.go serve.go version.go
+//	               one subcommand each
+//	daemon.go      mount --daemon: the same program again, detached
+//	listen.go tls.go
+//	               serving HTTP until told to stop; certificates for serve
+//	debug.go       --debug-listen: counters and profiles
+//
+// # What runs where
+//
+//	foreground   acrfs mount ──────────── serves the mount until a signal
+//	--daemon     acrfs mount ─ starts ─►  acrfs mount --ready-fd 3   (setsid)
+//	                         ◄─ a byte ─  the mount answers
+//	             exits 0                  serves the mount; SIGHUP refreshes
+//
+// The child of --daemon writes to the parent's stdout and stderr until the
+// mount answers, so that its start line and its error are seen like those of a
+// mount in the foreground; then it lets go of them. When it ends before that,
+// the parent ends with its exit status.
+//
+// # Rules
+//
+// Exit status: 0 done, 1 failed or busy, 2 bad usage. An error is one line on
+// stderr; help is printed only when asked for. Passwords come from stdin or
+// the environment, never from an argument. No package below this one reads
+// flags, the environment or signals.
+package main

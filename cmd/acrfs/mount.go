@@ -1,0 +1,185 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/acrfs/acrfs/cache"
+	"github.com/acrfs/acrfs/fs"
+	"github.com/acrfs/acrfs/registry"
+)
+
+func newMount() *cobra.Command {
+	env := readEnvironment()
+	var flags mountFlags
+	cmd := &cobra.Command{
+		Use:   "mount REGISTRY MOUNTPOINT",
+		Short: "Mount a registry on an empty directory, read-only",
+		Long: `mount shows a registry as a directory tree, read-only, until Ctrl-C or until it
+is unmounted. Content is downloaded when it is read, checked against its digest,
+and kept in a cache on disk.
+
+REGISTRY is a host (myregistry.azurecr.io), or a URL when it is not https on
+port 443: https://host:8443, http://localhost:5000.
+
+  MOUNTPOINT/team/app/_tags/v1/manifest.json           the manifest behind a tag
+  MOUNTPOINT/team/app/_manifests/sha256:…/             the same by digest
+  MOUNTPOINT/team/app/_blobs/sha256:…                  any blob, by name only`,
+		Example: `  acrfs mount myregistry.azurecr.io /mnt/acr
+  acrfs mount --daemon --log-file /var/log/acrfs.log myregistry.azurecr.io /mnt/acr
+  acrfs mount --username ci --password-stdin myregistry.azurecr.io /mnt/acr <token.txt
+  acrfs mount http://localhost:5000 /mnt/local`,
+		Args: wantArgs(2, 2, "acrfs mount myregistry.azurecr.io /mnt/acr"),
+	}
+	flags.bind(cmd.Flags(), env)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := flags.check(); err != nil {
+			return err
+		}
+		if flags.daemon && flags.readyFD == 0 {
+			return startDaemon(cmd, args, flags.passwordStdin)
+		}
+		return mount(cmd.Context(), args[0], args[1], &flags, env, cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr())
+	}
+	return cmd
+}
+
+// mount serves endpoint on mountpoint until ctx ends or someone unmounts it.
+func mount(ctx context.Context, endpoint, mountpoint string, flags *mountFlags, env environment, stdin io.Reader, stdout, stderr io.Writer) error {
+	hup := hangups()
+	logger, closeLog, err := flags.log.open(stderr)
+	if err != nil {
+		return err
+	}
+	defer closeLog()
+	who, err := readLogin(flags, env, stdin)
+	if err != nil {
+		return err
+	}
+	client, err := flags.client(endpoint, who, logger)
+	if err != nil {
+		return err
+	}
+	cacheSize, err := flags.cacheBytes()
+	if err != nil {
+		return err
+	}
+	dir, err := prepare(ctx, mountpoint, flags.allowOther, stdout)
+	if err != nil {
+		return err
+	}
+	s, err := openSession(ctx, dir, client, cache.Config{
+		Dir:    flags.cacheDir,
+		Size:   cacheSize,
+		Verify: flags.verification(),
+		Logger: logger,
+	}, fs.Config{
+		Logger:       logger,
+		MetadataTTL:  flags.ttl(),
+		StaleIfError: flags.staleIfError,
+		UID:          flags.uid.id,
+		GID:          flags.gid.id,
+		AllowOther:   flags.allowOther,
+	})
+	if err != nil {
+		return explain(err, who)
+	}
+	defer s.logCounters(logger)
+	stopDebug, err := serveDebug(ctx, flags.debugListen, s, logger)
+	if err != nil {
+		return errors.Join(err, s.unmount(), s.close())
+	}
+	defer stopDebug()
+
+	fmt.Fprintln(stdout, s.line(endpoint, who, flags))
+	var onHangup func()
+	if flags.readyFD != 0 {
+		onHangup = s.mounted.Refresh
+		if err := letGo(flags.readyFD, flags.log.file); err != nil {
+			logger.Warn("the daemon keeps its caller's files", "error", err)
+		}
+	}
+	return s.wait(ctx, hup, onHangup)
+}
+
+// client makes the registry client that the flags describe. It does no I/O
+// beyond reading --tls-ca.
+func (m *mountFlags) client(endpoint string, who login, logger *slog.Logger) (*registry.Client, error) {
+	roots, err := readAuthorities(m.tlsCA)
+	if err != nil {
+		return nil, err
+	}
+	client, err := registry.New(registry.Config{
+		Endpoint:    endpoint,
+		PlainHTTP:   m.plainHTTP,
+		RootCAs:     roots,
+		Credentials: who.source,
+		Logger:      logger,
+		UserAgent:   userAgent(),
+	})
+	if err != nil {
+		return nil, &usageError{err.Error()}
+	}
+	return client, nil
+}
+
+// readAuthorities returns the system's authorities and those in the PEM file,
+// or nil for the system's alone.
+func readAuthorities(file string) (*x509.CertPool, error) {
+	if file == "" {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("--tls-ca: %w", err)
+	}
+	roots, err := x509.SystemCertPool()
+	if err != nil {
+		roots = x509.NewCertPool() // a machine without any
+	}
+	if !roots.AppendCertsFromPEM(pem) {
+		return nil, badFlag("tls-ca", file, "a PEM file with at least one certificate")
+	}
+	return roots, nil
+}
+
+// prepare checks all that can be checked before anything is opened, and
+// returns the mount point's absolute path. It says so when it repaired one.
+func prepare(ctx context.Context, mountpoint string, allowOther bool, stdout io.Writer) (string, error) {
+	if err := fs.CheckHost(allowOther); err != nil {
+		return "", err
+	}
+	dir, repaired, err := fs.PrepareMountpoint(ctx, mountpoint)
+	if repaired {
+		fmt.Fprintf(stdout, "detached the dead mount that a killed acrfs left on %s\n", dir)
+	}
+	return dir, err
+}
+
+// explain adds to a refusal what can be done about it here.
+func explain(err error, who login) error {
+	if errors.Is(err, registry.ErrDenied) && who.source == nil {
+		return fmt.Errorf("%w: give credentials with --username NAME --password-stdin", err)
+	}
+	return err
+}
+
+// line is what a mount says once it is there.
+func (s *session) line(endpoint string, who login, flags *mountFlags) string {
+	c := s.cache.Stats()
+	parts := []string{
+		who.shown,
+		"read-only",
+		"verify " + flags.verify.chosen,
+		fmt.Sprintf("cache %s with %s of at most %s", flags.cacheDir, formatBytes(c.Stored+c.Partial), formatBytes(c.Limit)),
+	}
+	return fmt.Sprintf("mounted %s on %s: %s", endpoint, s.dir, strings.Join(parts, ", "))
+}

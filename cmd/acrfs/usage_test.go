@@ -1,0 +1,140 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// runHere runs the program in this process, for what ends before it mounts.
+func runHere(t *testing.T, args ...string) (stdout, stderr string, status int) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	status = run(t.Context(), args, &out, &errs)
+	return out.String(), errs.String(), status
+}
+
+func TestBadUsageIsOneLineAndStatus2(t *testing.T) {
+	t.Setenv("ACRFS_USERNAME", "")
+	for line, want := range map[string]string{
+		"moutn":                              `acrfs: unknown command "moutn": did you mean mount?`,
+		"ls":                                 `acrfs: unknown command "ls": see acrfs --help`,
+		"help moutn":                         `acrfs help: unknown command "moutn": did you mean mount?`,
+		"--verbose":                          `acrfs: unknown flag --verbose: see acrfs --help`,
+		"mount":                              `acrfs mount: too few arguments: want acrfs mount myregistry.azurecr.io /mnt/acr`,
+		"mount a b c":                        `acrfs mount: too many arguments, from "c" on: want acrfs mount myregistry.azurecr.io /mnt/acr`,
+		"mount --cach-dir x a b":             `acrfs mount: unknown flag --cach-dir: did you mean --cache-dir?`,
+		"mount --ready a b":                  `acrfs mount: unknown flag --ready: see acrfs mount --help`,
+		"mount -x a b":                       `acrfs mount: unknown flag -x: see acrfs mount --help`,
+		"mount --cache-size 10Q a b":         `acrfs mount: --cache-size "10Q": want a size like 500M, 10GiB or 20% (of the free disk)`,
+		"mount --cache-size 0 a b":           `acrfs mount: --cache-size "0": want a size like 500M, 10GiB or 20% (of the free disk)`,
+		"mount --cache-size 101% a b":        `acrfs mount: --cache-size "101%": want a size like 500M, 10GiB or 20% (of the free disk)`,
+		"mount --cache-dir= a b":             `acrfs mount: --cache-dir "": want a directory`,
+		"mount --metadata-ttl 5 a b":         `acrfs mount: --metadata-ttl "5": want a duration like 500ms, 10s or 5m`,
+		"mount --metadata-ttl -5s a b":       `acrfs mount: --metadata-ttl "-5s": want a duration that is not negative`,
+		"mount --stale-if-error -1s a b":     `acrfs mount: --stale-if-error "-1s": want a duration that is not negative`,
+		"mount --verify no a b":              `acrfs mount: --verify "no": want stream or strict`,
+		"mount --log-level loud a b":         `acrfs mount: --log-level "loud": want debug, info, warn or error`,
+		"mount --uid root a b":               `acrfs mount: --uid "root": want a number from 0 to 4294967294`,
+		"mount --uid":                        `acrfs mount: --uid needs a value: a number from 0 to 4294967294`,
+		"mount --tls-ca":                     `acrfs mount: --tls-ca needs a value: a file`,
+		"mount --daemon=ja a b":              `acrfs mount: --daemon "ja": want true or false`,
+		"mount --debug-listen 0.0.0.0:1 a b": `acrfs mount: --debug-listen "0.0.0.0:1": want a loopback address with a port, like 127.0.0.1:6060: profiles are not for the network`,
+		"mount --debug-listen :6060 a b":     `acrfs mount: --debug-listen ":6060": want a loopback address with a port, like 127.0.0.1:6060: profiles are not for the network`,
+		"mount --password-stdin a b":         `acrfs mount: --password-stdin needs a user: --username NAME`,
+		"mount --username ci a b":            `acrfs mount: user "ci" has no password: give --password-stdin or set ACRFS_PASSWORD`,
+		"umount":                             `acrfs umount: too few arguments: want acrfs umount /mnt/acr`,
+		"refresh a b":                        `acrfs refresh: too many arguments, from "b" on: want acrfs refresh /mnt/acr`,
+		"demo --listen 0.0.0.0:5000":         `acrfs demo: --listen "0.0.0.0:5000": want a loopback address with a port, like 127.0.0.1:5000: the demo's registry lets everyone do everything`,
+		"serve here":                         `acrfs serve: too many arguments, from "here" on: want acrfs serve [--root DIR] [--listen ADDRESS]`,
+		"serve --listen 5000":                `acrfs serve: --listen "5000": want a host and a port like 127.0.0.1:5000`,
+		"serve --bandwidth fast":             `acrfs serve: --bandwidth "fast": want bytes per second like 500K or 25MiB`,
+		"serve --tls-cert x.pem":             `acrfs serve: --tls-cert and --tls-key belong together: give both, or --tls-self-signed DIR`,
+		"serve --auth basic":                 `acrfs serve: --auth basic needs --users FILE: without it nobody gets in`,
+		"version now":                        `acrfs version: too many arguments, from "now" on: want acrfs version`,
+	} {
+		t.Run(line, func(t *testing.T) {
+			stdout, stderr, status := runHere(t, strings.Fields(line)...)
+			if status != exitUsage {
+				t.Errorf("status: got %d, want %d", status, exitUsage)
+			}
+			if diff := cmp.Diff(want+"\n", stderr); diff != "" {
+				t.Errorf("stderr (-want +got):\n%s", diff)
+			}
+			if stdout != "" {
+				t.Errorf("stdout: got %q, want nothing", stdout)
+			}
+		})
+	}
+}
+
+func TestHelpNamesEveryFlagAndItsDefault(t *testing.T) {
+	for _, c := range newRoot().Commands() {
+		t.Run(c.Name(), func(t *testing.T) {
+			stdout, stderr, status := runHere(t, c.Name(), "--help")
+			if status != exitDone || stderr != "" {
+				t.Fatalf("status %d, stderr %q", status, stderr)
+			}
+			for line := range strings.Lines(stdout) {
+				flag := strings.TrimSpace(line)
+				// --help, lists, and files and accounts that are read when
+				// given have no default to tell.
+				if !strings.HasPrefix(flag, "--") || containsAny(flag, "--tls-", "--import", "--users") {
+					continue
+				}
+				if !strings.Contains(flag, "(default ") {
+					t.Errorf("no default: %s", flag)
+				}
+			}
+			if strings.Contains(stdout, "ready-fd") {
+				t.Error("the daemon's own flag is shown")
+			}
+		})
+	}
+}
+
+func containsAny(s string, parts ...string) bool {
+	for _, p := range parts {
+		if strings.Contains(s, p) {
+			return true
+		}
+	}
+	return false
+}
+
+func TestAloneItPrintsHelp(t *testing.T) {
+	stdout, stderr, status := runHere(t)
+	if status != exitDone || stderr != "" || !strings.Contains(stdout, "acrfs mount myregistry.azurecr.io /mnt/acr") {
+		t.Errorf("got status %d, stderr %q, stdout:\n%s", status, stderr, stdout)
+	}
+	help, _, _ := runHere(t, "help")
+	if diff := cmp.Diff(stdout, help); diff != "" {
+		t.Errorf("acrfs help differs:\n%s", diff)
+	}
+}
+
+func TestVersionNamesProgramAndGo(t *testing.T) {
+	stdout, _, status := runHere(t, "version")
+	if status != exitDone || !strings.HasPrefix(stdout, "acrfs ") || !strings.Contains(stdout, " go1.") || strings.Count(stdout, "\n") != 1 {
+		t.Errorf("got status %d, %q", status, stdout)
+	}
+}
+
+func TestDistance(t *testing.T) {
+	for _, row := range []struct {
+		a, b string
+		want int
+	}{
+		{"", "", 0}, {"", "abc", 3}, {"mount", "mount", 0}, {"moutn", "mount", 1},
+		{"unmount", "umount", 1}, {"kitten", "sitting", 3}, {"ca", "abc", 3},
+	} {
+		if got := distance(row.a, row.b); got != row.want {
+			t.Errorf("distance(%q, %q) = %d, want %d", row.a, row.b, got, row.want)
+		}
+		if got := distance(row.b, row.a); got != row.want {
+			t.Errorf("distance(%q, %q) = %d, want %d", row.b, row.a, got, row.want)
+		}
+	}
+}
