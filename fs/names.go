@@ -151,8 +151,13 @@ func newNamer(layers []ocispec.Descriptor) *namer {
 
 // name returns the path for a layer, "" when the layer already has it.
 func (n *namer) name(layer ocispec.Descriptor) string {
-	if title, ok := titleOf(layer); ok && n.take(title, layer.Digest) {
-		return title
+	if title, ok := titleOf(layer); ok {
+		if n.files[title] == layer.Digest {
+			return ""
+		}
+		if n.take(title, layer.Digest) {
+			return title
+		}
 	}
 	fallback := digestName(layer.Digest, layer.MediaType)
 	if n.take(fallback, layer.Digest) {
