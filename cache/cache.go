@@ -2,7 +2,13 @@ package cache
 
 import (
 	"context"
+	_ "crypto/sha256" // digest.Algorithm.Hash looks them up
+	_ "crypto/sha512"
+	"fmt"
+	"io"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -48,36 +54,168 @@ type Config struct {
 
 // Cache is a directory of verified content. All methods are safe for
 // concurrent use.
-type Cache struct{}
+type Cache struct {
+	cfg      Config
+	log      *slog.Logger
+	disk     disk
+	ledger   *ledger
+	index    *journal
+	crew     *crew
+	ctx      context.Context // of all downloads
+	cancel   context.CancelFunc
+	counters counters
+	degraded atomic.Bool  // a warning about the disk was logged and it has not worked since
+	foreign  atomic.Int64 // when other processes' partials were last counted, in milliseconds
+
+	mu      sync.Mutex // guards flights and their handles; taken before a flight's own
+	flights map[flightKey]*flight
+}
+
+// flightKey has the size as well: a descriptor with a wrong one must not
+// harm those with the right one.
+type flightKey struct {
+	digest digest.Digest
+	size   int64
+}
+
+const (
+	// defaultStreams is what a fast line and a store at 30 ms need: storage
+	// behind a registry gives 25 to 60 MiB/s to one connection.
+	defaultStreams = 16
+	defaultStall   = 2 * time.Minute
+)
 
 // Open opens the cache in cfg.Dir. Other processes may have it open as well.
-func Open(cfg Config) (*Cache, error) { return &Cache{}, nil }
+func Open(cfg Config) (*Cache, error) {
+	if cfg.Size < 0 || cfg.Streams < 0 || cfg.StallTimeout < 0 {
+		return nil, fmt.Errorf("cache: negative size %d, streams %d or stall timeout %v", cfg.Size, cfg.Streams, cfg.StallTimeout)
+	}
+	if cfg.Verify != VerifyStream && cfg.Verify != VerifyStrict {
+		return nil, fmt.Errorf("cache: unknown verification %d", cfg.Verify)
+	}
+	if cfg.Streams == 0 {
+		cfg.Streams = defaultStreams
+	}
+	if cfg.StallTimeout == 0 {
+		cfg.StallTimeout = defaultStall
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	c := &Cache{cfg: cfg, log: cfg.Logger, crew: newCrew(), flights: make(map[flightKey]*flight)}
+	if err := c.load(); err != nil {
+		if c.disk.lock != nil {
+			c.disk.lock.Close()
+		}
+		return nil, err
+	}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	go c.index.run() // until Close
+	c.makeRoom(0)    // the limit may be lower than last time
+	return c, nil
+}
 
 // Close stops downloads, ends every wait with ErrClosed, waits for all
-// goroutines of the cache and leaves partial downloads to be resumed.
-func (c *Cache) Close() error { return nil }
-
-// DefaultSize is the Size of a cache in dir that was given none: 20 % of the
-// disk's free space, at most 10 GiB. dir need not exist.
-func DefaultSize(dir string) (int64, error) { return 10 << 30, nil }
+// goroutines of the cache and leaves partial downloads to be resumed. What is
+// stored stays readable through handles that are open.
+func (c *Cache) Close() error {
+	c.cancel()
+	if !c.crew.close() {
+		return nil
+	}
+	c.mu.Lock()
+	open := make([]*flight, 0, len(c.flights))
+	for _, f := range c.flights {
+		open = append(open, f)
+	}
+	c.mu.Unlock()
+	for _, f := range open {
+		f.park()
+	}
+	c.index.close()
+	return c.disk.lock.Close()
+}
 
 // Blob returns a handle on the blob with digest d and the given size, whose
 // missing bytes come from src. It does no I/O. The handle must be closed.
 //
 // All handles of one digest share one state and one download, and each brings
-// its own Source: where the Source of one is refused another's may serve.
-func (c *Cache) Blob(d digest.Digest, size int64, src Source) *Blob { return &Blob{} }
+// its own Source: where the Source of one is refused another's may serve. A
+// nil src serves what is there and answers ErrNotCached for the rest. With an
+// invalid digest or a negative size every use of the handle is ErrCorrupt.
+func (c *Cache) Blob(d digest.Digest, size int64, src Source) *Blob {
+	if src == nil {
+		src = noSource{}
+	}
+	b := &Blob{src: &origin{src}}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	key := flightKey{d, size}
+	f := c.flights[key]
+	if f == nil || f.dead.Load() {
+		f = newFlight(c, d, size)
+		if size < 0 || d.Validate() != nil {
+			f.phase, f.err = phaseDead, fmt.Errorf("%w: there is no blob with this digest and size %d", ErrCorrupt, size)
+			f.dead.Store(true)
+		} else {
+			c.flights[key] = f
+		}
+	}
+	f.handles++
+	f.mu.Lock()
+	f.idle = false
+	f.mu.Unlock()
+	b.f = f
+	return b
+}
 
-// Get returns stored content of at most limit bytes, hashed on the way.
-// Content that is not there, larger than limit, or no longer what it was, is
-// ErrNotCached.
-func (c *Cache) Get(ctx context.Context, d digest.Digest, limit int64) ([]byte, error) {
+// noSource is the Source of those who have none.
+type noSource struct{}
+
+func (noSource) OpenRange(context.Context, int64, int64) (io.ReadCloser, error) {
 	return nil, ErrNotCached
 }
 
-// Put stores small content. Bytes without the digest d are ErrCorrupt. A disk
-// that cannot take them is not an error: it is logged once, and nil returned.
-func (c *Cache) Put(d digest.Digest, p []byte) error { return nil }
+// leave is called for every handle that closes.
+func (c *Cache) leave(f *flight) {
+	c.mu.Lock()
+	f.handles--
+	last := f.handles == 0
+	c.mu.Unlock()
+	if last && f.pause() {
+		c.retire(f)
+	}
+}
 
-// Stats returns a snapshot of the counters.
-func (c *Cache) Stats() Stats { return Stats{} }
+// retire gives a flight up that has neither handles nor work left. A partial
+// is parked first, which ends in another call.
+func (c *Cache) retire(f *flight) {
+	c.mu.Lock()
+	f.mu.Lock()
+	if f.handles > 0 || f.active > 0 {
+		f.mu.Unlock()
+		c.mu.Unlock()
+		return
+	}
+	if f.phase == phaseFilling && f.part != nil && c.ctx.Err() == nil {
+		f.work(f.park)
+		f.mu.Unlock()
+		c.mu.Unlock()
+		return
+	}
+	f.mu.Unlock()
+	if key := (flightKey{f.digest, f.size}); c.flights[key] == f {
+		delete(c.flights, key)
+	}
+	c.mu.Unlock()
+	f.release()
+}
+
+// detach makes room for a fresh flight after one has died.
+func (c *Cache) detach(f *flight) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if key := (flightKey{f.digest, f.size}); c.flights[key] == f {
+		delete(c.flights, key)
+	}
+}

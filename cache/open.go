@@ -1,0 +1,268 @@
+package cache
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"time"
+)
+
+// lookup looks for the blob in the store. What it finds there unchanged since
+// it was verified is served from then on; anything else is left to open, which
+// hashes it first.
+func (f *flight) lookup() {
+	c := f.c
+	if f.dead.Load() || !c.crew.enter() {
+		return
+	}
+	defer c.crew.leave()
+	file, err := os.Open(c.disk.blob(f.digest))
+	if err != nil {
+		c.counters.misses.Add(1)
+		if _, _, ok := c.ledger.lookup(f.digest); ok && os.IsNotExist(err) {
+			c.index.add(record{op: '-', digest: f.digest})
+		}
+		return
+	}
+	now, print, err := statFile(file)
+	size, verified, ok := c.ledger.lookup(f.digest)
+	if !ok {
+		c.index.refresh() // another process may have stored it
+		size, verified, ok = c.ledger.lookup(f.digest)
+	}
+	if err != nil || !ok || !verified.verified() || verified != print || size != now {
+		f.mu.Lock()
+		f.suspect = file
+		f.mu.Unlock()
+		return
+	}
+	c.counters.hits.Add(1)
+	f.adopt(file, now)
+}
+
+// adopt makes a verified file of the store the one that is read.
+func (f *flight) adopt(file *os.File, size int64) {
+	if size != f.size {
+		file.Close()
+		f.die(fmt.Errorf("%w: %d bytes expected, it has %d", ErrCorrupt, f.size, size))
+		return
+	}
+	item := f.c.ledger.pin(f.digest)
+	f.c.touch(f.digest)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.pinned, f.phase, f.inStore = item, phaseWhole, true
+	f.stored.Store(file)
+	f.wake()
+}
+
+// open prepares the download: it hashes the stored file if there is a doubtful
+// one, and opens the partial otherwise.
+func (f *flight) open() {
+	f.mu.Lock()
+	suspect := f.suspect
+	f.suspect = nil
+	f.mu.Unlock()
+	if suspect != nil {
+		if f.recheck(suspect) {
+			return
+		}
+		f.c.counters.misses.Add(1)
+	}
+	f.openPartial()
+}
+
+// recheck hashes a stored file that may have changed, or was never verified.
+// It reports false when the blob has to be downloaded.
+func (f *flight) recheck(file *os.File) bool {
+	c := f.c
+	c.counters.rechecks.Add(1)
+	before, print, err := statFile(file)
+	hasher := f.digest.Algorithm().Hash()
+	if err == nil {
+		_, err = io.CopyBuffer(hasher, &progressReader{f, file}, make([]byte, bufferSize))
+	}
+	if f.ctx.Err() != nil {
+		file.Close()
+		f.mu.Lock()
+		f.phase, f.hashed = phaseNew, 0
+		f.mu.Unlock()
+		return true // closing
+	}
+	f.mu.Lock()
+	f.hashed = 0
+	f.mu.Unlock()
+	// Its data may have come with a crash: durable first, verified then.
+	if err == nil {
+		err = file.Sync()
+	}
+	after, printAfter, statErr := statFile(file)
+	if err != nil || statErr != nil || before != after || print != printAfter || sum(f.digest, hasher) != f.digest {
+		c.log.Warn("stored blob has changed and is downloaded again", "digest", f.digest.String())
+		if path := c.disk.blob(f.digest); samePath(file, path) {
+			os.Remove(path)
+		}
+		file.Close()
+		c.index.add(record{op: '-', digest: f.digest})
+		return false
+	}
+	c.index.add(record{op: '+', digest: f.digest, size: after, print: print, used: time.Now().UnixMilli()})
+	c.counters.hits.Add(1)
+	f.adopt(file, after)
+	return true
+}
+
+// progressReader counts what is read as progress of a flight and ends with its
+// context.
+type progressReader struct {
+	f    *flight
+	file *os.File
+}
+
+func (r *progressReader) Read(p []byte) (int, error) {
+	if err := r.f.ctx.Err(); err != nil {
+		return 0, err
+	}
+	n, err := r.file.Read(p)
+	r.f.mu.Lock()
+	r.f.hashed += int64(n)
+	r.f.mu.Unlock()
+	return n, err
+}
+
+// openPartial begins or resumes the download.
+func (f *flight) openPartial() {
+	part, have, reserved, served := f.claimPartial()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.have, f.writing = have, newChunks(f.size)
+	f.part, f.reserved = part, reserved
+	if part == nil {
+		f.mem = newMemory()
+	} else {
+		f.allowance = max(0, reserved-int64(have.count)*chunkSize)
+	}
+	f.hasher, f.hashed, f.hashEnd = f.digest.Algorithm().Hash(), 0, 0
+	f.resumed, f.served = have.count > 0, served
+	if f.resumed {
+		f.c.counters.resumed.Add(1)
+	}
+	f.phase = phaseFilling
+	f.wake()
+	f.schedule()
+	f.hash()
+}
+
+// claimPartial opens the partial file and counts what it holds. It returns
+// none where the blob has to do without the disk.
+func (f *flight) claimPartial() (part *partial, have chunks, reserved int64, served bool) {
+	c := f.c
+	none := newChunks(f.size)
+	if f.size > c.ledger.limit {
+		c.warnDiskless("a blob is larger than the cache", f, nil)
+		return nil, none, 0, false
+	}
+	part, have, err := openPartial(c.disk, f.digest, f.size)
+	if err != nil {
+		c.warnDiskless("the disk of the cache cannot be written", f, err)
+		return nil, none, 0, false
+	}
+	reserved, served = c.ledger.claim(part.key)
+	if need := int64(have.count) * chunkSize; need > reserved {
+		if !c.makeRoom(need - reserved) {
+			c.ledger.disown(part.key, reserved)
+			part.remove()
+			part.close()
+			c.warnDiskless("the cache is full of files in use", f, nil)
+			return nil, none, 0, false
+		}
+		reserved = need
+	}
+	return part, have, reserved, served
+}
+
+// pause stops read-ahead after the last handle: what is on its way still
+// arrives, but not much of it. It reports whether nothing is at work.
+func (f *flight) pause() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.idle = true
+	f.window = window{}
+	for _, s := range f.streams {
+		s.end = min(s.end, (s.pos+minRange)/chunkSize*chunkSize)
+	}
+	for _, d := range f.demands {
+		if !d.over {
+			d.end(ErrClosed)
+		}
+	}
+	return f.active == 0
+}
+
+// park closes the partial of a download that nobody waits for, so that it can
+// be resumed: by this process, another, or after a reboot.
+func (f *flight) park() {
+	f.mu.Lock()
+	part := f.part
+	f.mu.Unlock()
+	if part == nil {
+		return
+	}
+	part.sync() // at worst a reboot loses more of it
+
+	c := f.c
+	c.mu.Lock()
+	f.mu.Lock()
+	wanted := f.handles > 0 && c.ctx.Err() == nil
+	if wanted || f.phase != phaseFilling || f.hashing {
+		// Someone came back meanwhile and finds everything as it was.
+		f.mu.Unlock()
+		c.mu.Unlock()
+		return
+	}
+	f.phase = phaseParking
+	reserved, served, have := f.reserved, f.served, f.have.count
+	f.part, f.mem, f.reserved, f.allowance = nil, nil, 0, 0
+	f.dropQueue()
+	f.mu.Unlock()
+	c.mu.Unlock()
+
+	keep := have > 0 && part.ranges != nil
+	if !keep {
+		part.remove()
+	}
+	part.close()
+	c.ledger.disown(part.key, reserved)
+	if keep {
+		c.ledger.park(part.key, f.digest, int64(have)*chunkSize, time.Now().UnixMilli(), served)
+	}
+
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.phase = phaseNew
+	f.have, f.writing, f.hashed, f.hashEnd = chunks{}, chunks{}, 0, 0
+	if len(f.demands) > 0 {
+		f.begin()
+	}
+}
+
+// release closes what a flight without handles still holds.
+func (f *flight) release() {
+	f.cancel()
+	f.mu.Lock()
+	part, suspect, pinned, reserved := f.part, f.suspect, f.pinned, f.reserved
+	f.part, f.suspect, f.pinned, f.reserved, f.mem = nil, nil, nil, 0, nil
+	f.allowance = 0
+	f.mu.Unlock()
+	if file := f.stored.Load(); file != nil {
+		file.Close()
+	}
+	if suspect != nil {
+		suspect.Close()
+	}
+	f.c.ledger.unpin(pinned)
+	if part != nil {
+		part.close()
+		f.c.ledger.disown(part.key, reserved)
+	}
+}

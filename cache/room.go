@@ -1,0 +1,155 @@
+package cache
+
+import (
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// makeRoom counts n more bytes of a download and removes the least recently
+// used files for them. It reports false, and counts nothing, when all that is
+// left is in use.
+func (c *Cache) makeRoom(n int64) bool {
+	c.index.refresh() // what other processes stored and removed counts too
+	c.countForeign()
+	victims, ok := c.ledger.reserve(n)
+	if len(victims) == 0 {
+		return ok
+	}
+	records := make([]record, 0, len(victims))
+	for _, it := range victims {
+		if it.partial() {
+			c.removePartial(it.key)
+			continue
+		}
+		os.Remove(c.disk.blob(it.digest))
+		records = append(records, record{op: '-', digest: it.digest})
+	}
+	c.counters.evictions.Add(int64(len(victims)))
+	c.index.add(records...)
+	return ok
+}
+
+// removePartial removes a parked partial unless another process has taken it
+// over, which then counts it.
+func (c *Cache) removePartial(key string) {
+	path := filepath.Join(c.disk.dir, key)
+	file, err := os.Open(path)
+	if err != nil {
+		return
+	}
+	defer file.Close()
+	if tryLock(file) && samePath(file, path) {
+		os.Remove(path + mapSuffix)
+		os.Remove(path)
+	}
+}
+
+// foreignEvery is how old the count of other processes' partials may be.
+const foreignEvery = time.Second
+
+func (c *Cache) countForeign() {
+	now := time.Now().UnixMilli()
+	last := c.foreign.Load()
+	if now-last < foreignEvery.Milliseconds() || !c.foreign.CompareAndSwap(last, now) {
+		return
+	}
+	c.ledger.setForeign(c.disk.allocated(c.ledger.isMine))
+}
+
+// touch notes that a stored blob is used.
+func (c *Cache) touch(d digest.Digest) {
+	now := time.Now().UnixMilli()
+	if c.ledger.touch(d, now) {
+		c.index.use(d, now)
+	}
+}
+
+// warnDiskless says once that blobs are read without the disk, until it has
+// worked again.
+func (c *Cache) warnDiskless(why string, f *flight, err error) {
+	c.counters.diskless.Add(1)
+	if c.degraded.Swap(true) {
+		return
+	}
+	args := []any{"reason", why, "dir", c.disk.dir}
+	if f != nil {
+		args = append(args, "digest", f.digest.String(), "size", f.size)
+	}
+	if err != nil {
+		args = append(args, "error", err)
+	}
+	c.log.Warn("reading without the cache", args...)
+}
+
+// healthy says that the disk works.
+func (c *Cache) healthy() { c.degraded.Store(false) }
+
+// load opens the directory and reads the index.
+func (c *Cache) load() error {
+	var alone bool
+	var err error
+	if c.disk, alone, err = openDisk(c.cfg.Dir); err != nil {
+		return err
+	}
+	l := newLedger(c.cfg.Size)
+	c.ledger = l
+	index := c.disk.index()
+	journal, records, bad, err := openJournal(index, l.apply, c.log)
+	if err != nil {
+		return err
+	}
+	c.index = journal
+	if alone {
+		if err := c.tidy(records, bad); err != nil {
+			return err
+		}
+	}
+	if l.limit == 0 {
+		free, err := freeSpace(c.disk.dir)
+		if err != nil {
+			return err
+		}
+		// What the cache holds already is not lost to it: otherwise its limit
+		// would shrink with every start.
+		l.limit = defaultSize(free + l.used())
+	}
+	return nil
+}
+
+// tidy does what only a process that is alone can do: it finds what crashed
+// ones left, completes the index from the store when it is damaged, and writes
+// it anew when most of it is history.
+func (c *Cache) tidy(records, bad int) error {
+	l := c.ledger
+	c.disk.sweep(func(key string, name digest.Digest, bytes, used int64) {
+		l.park(key, name, bytes, used, false)
+	})
+	if bad > 0 || records == 0 {
+		err := listStore(c.disk.blobs(), func(r record) {
+			if _, _, ok := l.lookup(r.digest); !ok {
+				l.apply(r)
+				bad++
+			}
+		})
+		if err != nil {
+			c.log.Warn("the store of the cache cannot be listed", "error", err)
+		}
+	}
+	if live := len(l.items); bad > 0 || records > 2*live+1000 {
+		if err := c.rewriteIndex(); err != nil {
+			// It is only longer than it need be.
+			c.log.Warn("cache index cannot be rewritten", "error", err)
+		}
+	}
+	return c.disk.share()
+}
+
+func (c *Cache) rewriteIndex() error {
+	if err := writeJournal(c.disk.index(), c.ledger.snapshot()); err != nil {
+		return err
+	}
+	return c.index.reopen(c.disk.index())
+}
