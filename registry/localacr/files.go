@@ -144,23 +144,23 @@ func (st *store) adopt(ctx context.Context, temp, repo, digest string, size int6
 }
 
 // removeUnheld deletes a blob's file unless a repository has it, and returns
-// its size, or zero if it stays.
+// its size, or -1 if it stays.
 func (st *store) removeUnheld(ctx context.Context, digest string) (int64, error) {
 	unlock, err := st.files.busy.lock(ctx, digest)
 	if err != nil {
-		return 0, err
+		return -1, err
 	}
 	defer unlock()
 	held := false
 	if err := st.view(func(v view) error { held = v.held(digest); return nil }); err != nil || held {
-		return 0, err
+		return -1, err
 	}
 	info, err := os.Stat(st.files.path(digest))
 	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
+		return -1, nil
 	}
 	if err != nil {
-		return 0, err
+		return -1, err
 	}
 	return info.Size(), os.Remove(st.files.path(digest))
 }

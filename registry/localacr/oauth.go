@@ -47,12 +47,12 @@ func (x *exchange) exchangeToken() error {
 // entraClaims is what we look at in an Entra token. Its signature is Entra's
 // business: nobody here has the keys.
 type entraClaims struct {
-	Audience string `json:"aud"`
+	Audience string  `json:"aud"`
 	Expires  float64 `json:"exp"`
-	Object   string `json:"oid"`
-	Subject  string `json:"sub"`
-	AppID    string `json:"appid"`
-	Tenant   string `json:"tid"`
+	Object   string  `json:"oid"`
+	Subject  string  `json:"sub"`
+	AppID    string  `json:"appid"`
+	Tenant   string  `json:"tid"`
 }
 
 func (c entraClaims) subject() string {

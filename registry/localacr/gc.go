@@ -1,0 +1,143 @@
+package localacr
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Collected says what Collect removed.
+type Collected struct {
+	Links int   // blobs taken out of a repository
+	Blobs int   // files
+	Bytes int64 // their size
+}
+
+// collectBatch is how many blobs are taken out in one transaction, so that
+// pushes do not wait.
+const collectBatch = 256
+
+// Collect removes the blobs that no manifest refers to and that no client has
+// touched for Config.CollectAfter, and then the files that nobody has any
+// more. It is safe beside pushes: what they uploaded, or were told is there,
+// is younger than that.
+func (s *Server) Collect(ctx context.Context) (Collected, error) {
+	var c Collected
+	if !s.enter() {
+		return c, errClosed
+	}
+	defer s.leave()
+	before := time.Now().Add(-s.cfg.CollectAfter)
+	if err := s.collectLinks(ctx, before, &c); err != nil {
+		return c, fmt.Errorf("collect: %w", err)
+	}
+	if err := s.collectFiles(ctx, before, &c); err != nil {
+		return c, fmt.Errorf("collect: %w", err)
+	}
+	return c, s.store.files.dropUploads(time.Now().Add(-uploadLife))
+}
+
+// link is a blob in a repository.
+type link struct{ repo, digest string }
+
+// collectLinks walks over all blobs of all repositories, a batch at a time.
+func (s *Server) collectLinks(ctx context.Context, before time.Time, c *Collected) error {
+	var after []byte
+	for ctx.Err() == nil {
+		var batch []link
+		end := false
+		err := s.store.view(func(v view) error {
+			w := walkFrom(v.tx.Bucket(bucketBlob).Cursor(), nil, after, false)
+			for n := 0; n < 16*collectBatch && len(batch) < collectBatch; n++ {
+				if end = !w.more(); end {
+					return nil
+				}
+				repo, digest, _ := cutLast(w.rest(), "\x00")
+				if idle, err := s.idleBlob(v, link{repo, digest}, before); err != nil {
+					return err
+				} else if idle {
+					batch = append(batch, link{repo, digest})
+				}
+				after = key(repo, digest)
+				w.next()
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		if err := s.unlink(ctx, batch, before, c); err != nil || end {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+// idleBlob reports whether nothing needs the blob in its repository.
+func (s *Server) idleBlob(v view, l link, before time.Time) (bool, error) {
+	b, ok, err := v.blob(l.repo, l.digest)
+	return ok && b.Linked.Before(before) && !v.blobUsed(l.repo, l.digest) && !s.touched.lately(l.repo, l.digest, time.Now()), err
+}
+
+// unlink asks again inside the transaction, and takes the blobs out.
+func (s *Server) unlink(ctx context.Context, batch []link, before time.Time, c *Collected) error {
+	if len(batch) == 0 {
+		return nil
+	}
+	gone := 0
+	err := s.store.commit.do(ctx, func(e edit) error {
+		for _, l := range batch {
+			idle, err := s.idleBlob(e.view, l, before)
+			if err != nil {
+				return err
+			}
+			if !idle {
+				continue
+			}
+			if err := e.unlinkBlob(l.repo, l.digest); err != nil {
+				return err
+			}
+			gone++
+		}
+		return nil
+	})
+	if err == nil {
+		c.Links += gone
+	}
+	return err
+}
+
+// collectFiles deletes the blob files that no repository holds. A young one
+// may belong to a push that is about to enter it.
+func (s *Server) collectFiles(ctx context.Context, before time.Time, c *Collected) error {
+	for _, algorithm := range []string{"sha256", "sha512"} {
+		for i := range 256 {
+			dir := filepath.Join(s.store.files.blobs, algorithm, fmt.Sprintf("%02x", i))
+			entries, err := os.ReadDir(dir)
+			if err != nil {
+				return err
+			}
+			for _, entry := range entries {
+				if err := ctx.Err(); err != nil {
+					return err
+				}
+				digest := algorithm + ":" + entry.Name()
+				info, err := entry.Info()
+				if err != nil || !validDigest(digest) || info.ModTime().After(before) {
+					continue
+				}
+				size, err := s.store.removeUnheld(ctx, digest)
+				if err != nil {
+					return err
+				}
+				if size >= 0 {
+					c.Blobs++
+					c.Bytes += size
+				}
+			}
+		}
+	}
+	return nil
+}
