@@ -196,9 +196,10 @@ func (f *flight) wait(ctx context.Context, d *demand) error {
 	f.begin()
 	f.schedule()
 	f.hash()
-	timer := time.NewTimer(f.c.cfg.StallTimeout)
-	defer timer.Stop()
-	for mark := f.progress(d); !d.over; {
+	ticker := time.NewTicker(max(f.c.cfg.StallTimeout/8, time.Millisecond))
+	defer ticker.Stop()
+	mark, since := f.progress(d), time.Now()
+	for !d.over {
 		f.mu.Unlock()
 		var err error
 		select {
@@ -207,22 +208,20 @@ func (f *flight) wait(ctx context.Context, d *demand) error {
 			err = context.Cause(ctx)
 		case <-f.c.ctx.Done():
 			err = ErrClosed
-		case <-timer.C:
-			err = ErrStalled
+		case <-ticker.C:
 		}
 		f.mu.Lock()
-		if err == ErrStalled && !d.over {
-			if now := f.progress(d); now != mark {
-				mark, err = now, nil
-				timer.Reset(f.c.cfg.StallTimeout)
-				continue
-			}
+		if now := f.progress(d); now != mark {
+			mark, since = now, time.Now()
+		}
+		if !d.over && err == nil && time.Since(since) >= f.c.cfg.StallTimeout {
+			err = ErrStalled
 			f.fail(d.src, err)
 			if !d.whole {
 				f.abandon(chunkOf(d.lo))
 			}
 		}
-		if err != nil && !d.over {
+		if !d.over && err != nil {
 			d.end(err)
 		}
 	}
@@ -286,21 +285,23 @@ func (f *flight) die(err error) {
 	}
 	f.phase, f.err = phaseDead, err
 	f.dead.Store(true)
-	for _, d := range f.demands {
-		if !d.over {
-			d.end(err)
-		}
-	}
 	f.dropQueue()
 	part := f.part
 	f.mu.Unlock()
+	f.c.counters.corruptions.Add(1)
+	f.c.log.Error("blob is corrupt", "digest", f.digest.String(), "size", f.size, "error", err)
 	f.cancel()
 	f.c.detach(f)
 	if part != nil {
 		part.remove()
 	}
-	f.c.counters.corruptions.Add(1)
-	f.c.log.Error("blob is corrupt", "digest", f.digest.String(), "size", f.size, "error", err)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, d := range f.demands {
+		if !d.over {
+			d.end(err)
+		}
+	}
 }
 
 // check returns what is wrong with the flight, or "".
