@@ -158,13 +158,13 @@ func (d *artifactDir) manifestFacts(ctx context.Context, dgst digest.Digest) (fa
 	if d.tag == "" || own.updated == 0 {
 		return own, nil
 	}
-	f, err := d.repo.manifestFacts(ctx, dgst)
+	e, _, err := d.repo.manifest(ctx, dgst)
 	if err != nil {
 		return facts{}, err
 	}
 	// The times are the manifest's, the locks are the tag's.
-	f.access = own.access
-	return f, nil
+	e.facts.access = own.access
+	return e.facts, nil
 }
 
 func (d *artifactDir) known() (contents, bool) { return d.knownIn(&d.Inode, "") }

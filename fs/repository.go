@@ -12,9 +12,7 @@ import (
 	"github.com/acrfs/acrfs/registry"
 )
 
-// The registry's largest page. Asking for the properties of single manifests
-// is cheaper than listing them all until as many were asked for as the listing
-// has pages.
+// The registry's largest page: a listing costs a request for each.
 const pageSize = 1000
 
 // repository is what the mount knows of one repository, shared by all nodes
@@ -24,7 +22,9 @@ type repository struct {
 	name      string
 	tags      *listing[tagList]
 	manifests *listing[*manifestList]
-	asked     atomic.Int64 // single manifests asked for since the tags were listed
+
+	// Single items asked for since they were listed last.
+	tagsAsked, manifestsAsked atomic.Int64
 }
 
 // dated is an answer about one item with the moment it was asked for.
@@ -59,12 +59,34 @@ func (t *tree) propertiesSince(ctx context.Context, ref registry.Ref, since time
 	})
 }
 
+// worthListing tells whether to list all items, at the cost of so many
+// requests, rather than ask for one more by itself. One item of very many is
+// cheaper to ask for; when someone walks them all, a listing is. So it is due
+// once as many items were asked for as it costs, which is at most twice what
+// the better choice would have been.
+func worthListing(asked *atomic.Int64, requests int) bool {
+	if asked.Add(1) < int64(requests) {
+		return false
+	}
+	asked.Store(0)
+	return true
+}
+
+// pages is how many requests a listing of so many items takes.
+func pages(items int) int { return items/pageSize + 1 }
+
 // tag answers for one tag: from the listing when there is one, else by a
 // request of its own. A tag that a listing lacks is asked for too, since the
 // registry hides some tags from listings but not from those who know the name.
 // at is the moment the answer dates from.
 func (r *repository) tag(ctx context.Context, name string) (entry tagEntry, at time.Time, err error) {
-	if s := r.tags.fresh(); s != nil {
+	s := r.tags.fresh()
+	if last := r.tags.last(); s == nil && last != nil && worthListing(&r.tagsAsked, pages(len(last.value))) {
+		if s, err = r.tags.get(ctx); err != nil {
+			return tagEntry{}, time.Time{}, err
+		}
+	}
+	if s != nil {
 		if e, ok := s.value.find(name); ok {
 			return e, s.at, nil
 		}
@@ -76,9 +98,16 @@ func (r *repository) tag(ctx context.Context, name string) (entry tagEntry, at t
 	return tagEntry{name: name, digest: d.properties.Digest, facts: factsOf(d.properties)}, d.at, nil
 }
 
-// manifest answers for one manifest, like tag.
+// manifest answers for one manifest, like tag. A walk over the tags comes to
+// the manifests behind them: where the tags were listed, these are listed too.
 func (r *repository) manifest(ctx context.Context, dgst digest.Digest) (entry manifestEntry, at time.Time, err error) {
-	if s := r.manifests.fresh(); s != nil {
+	s := r.manifests.fresh()
+	if requests := r.manifestsCost(); s == nil && requests > 0 && worthListing(&r.manifestsAsked, requests) {
+		if s, err = r.manifests.get(ctx); err != nil {
+			return manifestEntry{}, time.Time{}, err
+		}
+	}
+	if s != nil {
 		if e, ok := s.value.find(dgst); ok {
 			return e, s.at, nil
 		}
@@ -92,19 +121,19 @@ func (r *repository) manifest(ctx context.Context, dgst digest.Digest) (entry ma
 	return entry, d.at, nil
 }
 
-// manifestFacts tells the times of the manifest behind a tag. When someone
-// walks the tags, one listing of the manifests is cheaper than a request for
-// each; when someone looks at one tag of very many, the request is.
-func (r *repository) manifestFacts(ctx context.Context, dgst digest.Digest) (facts, error) {
-	if tags := r.tags.fresh(); tags != nil && r.manifests.fresh() == nil &&
-		int64(len(tags.value)) <= pageSize*(1+r.asked.Load()) {
-		if _, err := r.manifests.get(ctx); err != nil {
-			return facts{}, err
-		}
-		r.asked.Store(0)
-	} else {
-		r.asked.Add(1)
+// manifestsCost estimates how many requests a listing of the manifests takes,
+// from the latest snapshots, 0 where there are none. A registry that tells no
+// digests with its tags cannot list manifests: there each is asked for, and a
+// listing only pays when it was wanted for itself.
+func (r *repository) manifestsCost() int {
+	if last := r.tags.last(); last != nil && len(last.value) > 0 && last.value[0].digest == "" {
+		return 0
 	}
-	e, _, err := r.manifest(ctx, dgst)
-	return e.facts, err
+	if last := r.manifests.last(); last != nil {
+		return pages(len(last.value.entries))
+	}
+	if last := r.tags.last(); last != nil {
+		return pages(len(last.value))
+	}
+	return 0
 }
