@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -107,48 +107,62 @@ func TestPushesDuringFindAreNoErrors(t *testing.T) {
 		}
 		m := mountServer(t, s, "--metadata-ttl", ttl.String())
 
-		ctx, stop := context.WithCancel(context.Background())
-		var pushing sync.WaitGroup
+		const images = 24
 		var pushed []string
-		pushing.Go(func() {
-			for i := 0; ctx.Err() == nil && i < 200; i++ {
-				repo, version := fmt.Sprintf("team/app%d", i%4), fmt.Sprintf("v%d", i)
-				image := fixture.Build(fixture.Spec{
-					Config: fixture.Part{MediaType: "application/vnd.example+json", Blob: fixture.Text(version)},
-					Layers: []fixture.Part{fixture.Titled("file.txt", fixture.Text("content of "+version))},
-				})
-				for _, tag := range []string{version, "latest"} {
-					if err := pushWithGGCRRaw(ctx, s, repo, tag, image); err != nil && ctx.Err() == nil {
-						t.Errorf("push: %v", err)
-						return
-					}
-				}
-				if ctx.Err() == nil {
-					pushed = append(pushed, repo+"/_tags/"+version)
-				}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for i := range images {
+				version := fmt.Sprintf("v%d", i)
+				pushed = append(pushed, pushVersion(t, s, fmt.Sprintf("team/app%d", i%4), version))
 			}
-		})
-		for range 8 {
+		}()
+		rounds := 0
+		for walking := true; walking || rounds < 4; rounds++ {
+			select {
+			case <-done:
+				walking = false
+			default:
+			}
 			for _, line := range []string{`find "$1" -ls >/dev/null`, `find "$1" -type f -exec cat {} + >/dev/null`} {
 				if r := run(t, "sh", "-ec", line, "sh", m.dir); r.code != 0 || r.stderr != "" {
 					t.Errorf("%s while pushes go on: %s", line, r)
 				}
 			}
 		}
-		stop()
-		pushing.Wait()
+		<-done
 		time.Sleep(ttl + time.Second) // and what the kernel may keep a name
 		for _, tag := range pushed {
-			version := tag[strings.LastIndex(tag, "/")+1:]
-			content, err := os.ReadFile(m.path(tag, "file.txt"))
-			if err != nil || string(content) != "content of "+version {
+			want := "content of " + filepath.Base(tag)
+			if content, err := os.ReadFile(m.path(tag, "file.txt")); err != nil || string(content) != want {
 				t.Errorf("%s: %q, %v", tag, content, err)
 			}
 		}
-		if len(pushed) < 8 {
-			t.Errorf("only %d images were pushed meanwhile; the test showed little", len(pushed))
+		for i := range 4 {
+			last := fmt.Sprintf("content of v%d", images-4+i)
+			content, err := os.ReadFile(m.path(fmt.Sprintf("team/app%d/_tags/latest/file.txt", i)))
+			if err != nil || string(content) != last {
+				t.Errorf("latest of app%d is stale past the TTL: %q, %v; want %q", i, content, err, last)
+			}
 		}
 	})
+}
+
+// pushVersion pushes an artifact of its own under a version and as latest, and
+// returns the version's path in a mount.
+func pushVersion(t testing.TB, s *server, repo, version string) string {
+	artifact := fixture.Build(fixture.Spec{
+		Config: fixture.Part{MediaType: "application/vnd.example+json", Blob: fixture.Text(version)},
+		Layers: []fixture.Part{fixture.Titled("file.txt", fixture.Text("content of "+version))},
+	})
+	ctx, cancel := context.WithTimeout(context.Background(), pushTimeout)
+	defer cancel()
+	for _, tag := range []string{version, "latest"} {
+		if err := pushWithGGCRRaw(ctx, s, repo, tag, artifact); err != nil {
+			t.Errorf("push: %v", err)
+		}
+	}
+	return repo + "/_tags/" + version
 }
 
 // TestNewAndDeletedTagsAreSeenWithinTheTTL pushes and deletes and looks.

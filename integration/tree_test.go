@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io/fs"
@@ -12,6 +13,10 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/acrfs/acrfs/integration/fixture"
@@ -60,6 +65,7 @@ func TestTreeIsWhatWasPushed(t *testing.T) {
 		}
 		m := mountServer(t, s)
 		checkRepositories(t, m, holdings)
+		checkOrder(t, m, holdings)
 		for _, h := range holdings {
 			if h.tag != "" {
 				checkArtifact(t, m.tagDir(h.repo, h.tag), h.m)
@@ -78,40 +84,82 @@ func TestTreeIsWhatWasPushed(t *testing.T) {
 func checkRepositories(t *testing.T, m *mount, holdings []holding) {
 	t.Helper()
 	below := map[string][]string{} // what each directory must list
-	list := func(dir, name string) {
-		if !slices.Contains(below[dir], name) {
-			below[dir] = append(below[dir], name)
+	list := func(dir string, names ...string) {
+		for _, name := range names {
+			if !slices.Contains(below[dir], name) {
+				below[dir] = append(below[dir], name)
+			}
 		}
 	}
 	for _, h := range holdings {
 		for path := h.repo; path != "."; path = filepath.Dir(path) {
 			list(filepath.Dir(path), filepath.Base(path))
 		}
-		for _, name := range []string{"_tags", "_manifests", "_blobs"} {
-			list(h.repo, name)
+		list(h.repo, "_tags", "_manifests", "_blobs")
+		list(h.repo + "/_blobs")
+		if !m.server.acr {
+			continue
 		}
 		if h.tag != "" {
 			list(h.repo+"/_tags", h.tag)
 		}
-		// A registry that cannot list manifests shows those behind tags and
-		// below indexes.
-		if m.server.acr || h.tag != "" {
-			for _, manifest := range family(h.m) {
-				list(h.repo+"/_manifests", manifest.Digest.String())
-			}
+		for _, manifest := range family(h.m) {
+			list(h.repo+"/_manifests", manifest.Digest.String())
 		}
-		below[h.repo+"/_blobs"] = nil
+	}
+	if !m.server.acr {
+		// There, the clients that pushed keep referrers in tags of their own,
+		// and only what a tag leads to can be listed.
+		for _, h := range holdings {
+			tags, manifests := reachable(t, m.server, h.repo)
+			list(h.repo+"/_tags", tags...)
+			list(h.repo+"/_manifests", manifests...)
+		}
 	}
 	for dir, want := range below {
-		slices.Sort(want)
-		if want == nil {
-			want = []string{}
-		}
-		if diff := cmp.Diff(want, names(t, m.path(dir))); diff != "" {
+		got := names(t, m.path(dir))
+		if diff := cmp.Diff(sorted(want), sorted(got), cmpopts.EquateEmpty()); diff != "" {
 			t.Errorf("names in %s (-want +got):\n%s", dir, diff)
 		}
 	}
-	checkOrder(t, m, holdings)
+}
+
+// reachable is a repository's tags, and the digests of what is behind them and
+// below their indexes, as go-containerregistry finds them.
+func reachable(t *testing.T, s *server, repo string) (tags, digests []string) {
+	t.Helper()
+	repository, err := name.NewRepository(s.host()+"/"+repo, name.Insecure)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if tags, err = remote.List(repository); err != nil {
+		t.Fatal(err)
+	}
+	var follow func(ref name.Reference)
+	follow = func(ref name.Reference) {
+		got, err := remote.Get(ref)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if slices.Contains(digests, got.Digest.String()) {
+			return
+		}
+		digests = append(digests, got.Digest.String())
+		if !got.MediaType.IsIndex() {
+			return
+		}
+		index, err := v1.ParseIndexManifest(bytes.NewReader(got.Manifest))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, child := range index.Manifests {
+			follow(repository.Digest(child.Digest.String()))
+		}
+	}
+	for _, tag := range tags {
+		follow(repository.Tag(tag))
+	}
+	return tags, digests
 }
 
 // checkOrder looks at the order in which directories are listed, which names

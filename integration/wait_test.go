@@ -39,3 +39,6 @@ func sorted(names []string) []string {
 	slices.Sort(names)
 	return names
 }
+
+// nextSecond sleeps until the clock shows another second.
+func nextSecond() { time.Sleep(time.Until(time.Now().Truncate(time.Second).Add(time.Second))) }
