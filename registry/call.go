@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
@@ -45,21 +46,12 @@ type answer struct {
 
 func (a answer) ok() bool { return a.status/100 == 2 }
 
-// get, head and so on: calls to the registry itself.
+// call makes a request to the registry itself. path is made of checked names,
+// so that nothing in it needs escaping.
 func (c *Client) call(op, method, path, scope string) call {
 	u := *c.endpoint
-	path, u.RawQuery, _ = cutQuery(path)
-	u.Path = path
+	u.Path, u.RawQuery, _ = strings.Cut(path, "?")
 	return call{op: op, method: method, url: &u, scope: scope, auth: true}
-}
-
-func cutQuery(path string) (before, query string, found bool) {
-	for i := range len(path) {
-		if path[i] == '?' {
-			return path[:i], path[i+1:], true
-		}
-	}
-	return path, "", false
 }
 
 // with returns the call with one header more.
@@ -69,6 +61,18 @@ func (k call) with(name, value string) call {
 		k.header = http.Header{}
 	}
 	k.header.Set(name, value)
+	return k
+}
+
+// toward sends the call to where a redirect leads. What proves who we are stays
+// behind: tokens at the registry's origin, Basic at the token service's.
+func (k call) toward(target, endpoint *url.URL) call {
+	if !sameOrigin(target, k.url) && k.header.Get("Authorization") != "" {
+		k.header = maps.Clone(k.header)
+		k.header.Del("Authorization")
+	}
+	k.auth = k.auth && sameOrigin(target, endpoint)
+	k.url = target
 	return k
 }
 
@@ -98,8 +102,7 @@ func (c *Client) fetch(ctx context.Context, k call) (answer, error) {
 			if problem != "" {
 				return answer{}, &Error{Op: k.op, Status: resp.StatusCode, Message: problem, Kind: ErrUnavailable}
 			}
-			k.url = target
-			k.auth = k.auth && sameOrigin(target, c.endpoint)
+			k = k.toward(target, c.endpoint)
 			continue
 		}
 		return answer{url: k.url, status: resp.StatusCode, header: resp.Header, body: body, trail: trail}, nil

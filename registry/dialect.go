@@ -76,7 +76,7 @@ func (c *Client) findDialect(ctx context.Context, hasty bool) (dialect, error) {
 	if err != nil {
 		return nil, schemeHint(c, err)
 	}
-	if a.status == http.StatusUnauthorized {
+	if a.status == http.StatusUnauthorized && sameOrigin(a.url, c.endpoint) {
 		wanted, known := chooseLogin(parseChallenges(a.header.Values("WWW-Authenticate")))
 		if known && isAzureLogin(wanted) {
 			c.logins.learn(wanted)
@@ -118,6 +118,8 @@ func (c *Client) isRegistry(ctx context.Context, hasty bool) error {
 	kind, _, _ := mime.ParseMediaType(a.header.Get("Content-Type"))
 	marked := a.header.Get("Docker-Distribution-Api-Version") != ""
 	switch {
+	case !sameOrigin(a.url, c.endpoint):
+		return &Error{Op: op, Message: "it redirects to " + clean(a.url.Host, 255) + "; write " + a.url.Scheme + "://" + clean(a.url.Host, 255), Kind: ErrUnavailable}
 	case a.ok() && (marked || kind != "text/html"):
 		return nil
 	case a.status == http.StatusUnauthorized:

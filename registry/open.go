@@ -60,8 +60,7 @@ func (c *Client) follow(ctx context.Context, op string, key blobKey, loc locatio
 	}
 	atRegistry := loc.url == nil
 	if !atRegistry {
-		k.url = loc.url
-		k.auth = sameOrigin(loc.url, c.endpoint)
+		k = k.toward(loc.url, c.endpoint)
 	}
 	for hops := 0; ; hops++ {
 		resp, _, err := c.send(ctx, c.blobs, k)
@@ -87,7 +86,7 @@ func (c *Client) follow(ctx context.Context, op string, key blobKey, loc locatio
 			return nil, &Error{Op: op, Status: resp.StatusCode, Message: problem, Kind: ErrUnavailable}
 		}
 		atRegistry = false
-		k.url, k.auth = target, sameOrigin(target, c.endpoint)
+		k = k.toward(target, c.endpoint)
 	}
 }
 

@@ -1,0 +1,248 @@
+package registry
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// paged serves repositories one per page, linked the way Azure does.
+func paged(link func(last string) string, names ...string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		at := slices.Index(names, r.URL.Query().Get("last")) + 1
+		if at < len(names)-1 {
+			w.Header().Set("Link", link(names[at]))
+		}
+		reply(200, fmt.Sprintf(`{"repositories":[%q]}`, names[at]))(w, r)
+	}
+}
+
+func azureLink(last string) string {
+	return fmt.Sprintf(`</acr/v1/_catalog?last=%s&n=1&orderby=>; rel="next"`, strings.ReplaceAll(last, "/", "%2F"))
+}
+
+func TestListsFollowEveryLink(t *testing.T) {
+	a := newAzure(t)
+	links := map[string]func(string) string{
+		"relative": azureLink,
+		"absolute": func(last string) string { return strings.Replace(azureLink(last), "</", "<"+a.URL+"/", 1) },
+		"among others": func(last string) string {
+			return `<https://docs.example/>; rel="help", ` + strings.Replace(azureLink(last), `"next"`, `"last next"; title="a, b"`, 1)
+		},
+		"query only": func(last string) string { return `<?last=` + last + `>;rel=next` },
+	}
+	for name, link := range links {
+		t.Run(name, func(t *testing.T) {
+			a.guard("GET /acr/v1/_catalog", "registry:catalog:*", paged(link, "a", "b/c", "d"))
+			got, err := collect(newClient(t, a.URL).Repositories(t.Context()))
+			if diff := cmp.Diff([]string{"a", "b/c", "d"}, got); err != nil || diff != "" {
+				t.Errorf("got %v (-want +got)\n%s", err, diff)
+			}
+		})
+	}
+	if a.count("GET /acr/v1/_catalog?n=1000") == 0 {
+		t.Error("the first page was not asked for with n=1000")
+	}
+}
+
+func TestListErrorsAreYieldedNotSwallowed(t *testing.T) {
+	for name, row := range map[string]struct {
+		second http.HandlerFunc
+		want   error
+	}{
+		"server fault":  {reply(503, "<html>"), ErrUnavailable},
+		"no connection": {cut, ErrUnavailable},
+		"not json":      {reply(200, "<html>"), ErrUnavailable},
+		"denied":        {reply(403, errorBody("DENIED", "client with IP <1.2.3.4> is not allowed access")), ErrDenied},
+		"throttled":     {reply(429, errorBody("TOOMANYREQUESTS", "slow down"), "Retry-After", "100"), ErrThrottled},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := newAzure(t)
+			a.guard("GET /acr/v1/_catalog", "registry:catalog:*", func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Query().Get("last") != "" {
+					row.second(w, r)
+					return
+				}
+				reply(200, `{"repositories":["a"]}`, "Link", azureLink("a"))(w, r)
+			})
+			got, err := collect(newClient(t, a.URL).Repositories(t.Context()))
+			if !errors.Is(err, row.want) || !slices.Equal(got, []string{"a"}) {
+				t.Errorf("got %q, %v; want the first page, then %v", got, err, row.want)
+			}
+		})
+	}
+}
+
+func TestBrokenPageIsAskedForAgain(t *testing.T) {
+	a := newAzure(t)
+	half := func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", "100")
+		w.Write([]byte(`{"repositories":["a`))
+	}
+	a.guard("GET /acr/v1/_catalog", "registry:catalog:*", inTurn(half, reply(200, `{"repositories":["a"]}`)))
+	got, err := collect(newClient(t, a.URL).Repositories(t.Context()))
+	if err != nil || !slices.Equal(got, []string{"a"}) {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+func TestLinksThatMustNotBeFollowed(t *testing.T) {
+	for name, link := range map[string]func(f *fake) string{
+		"itself":       func(f *fake) string { return `</acr/v1/_catalog?n=1000>; rel="next"` },
+		"another name": func(f *fake) string { return `<` + f.elsewhere() + `/acr/v1/_catalog?last=a>; rel="next"` },
+		"another port": func(f *fake) string { return `<http://127.0.0.1:1/acr/v1/_catalog?last=a>; rel="next"` },
+		"another scheme": func(f *fake) string {
+			return `<` + strings.Replace(f.URL, "http", "https", 1) + `/acr/v1/_catalog?last=a>; rel="next"`
+		},
+		"network path": func(f *fake) string { return `<//evil.example/acr/v1/_catalog>; rel="next"` },
+		"unreadable":   func(f *fake) string { return `<:%zz>; rel="next"` },
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := newAzure(t)
+			a.guard("GET /acr/v1/_catalog", "registry:catalog:*", func(w http.ResponseWriter, r *http.Request) {
+				reply(200, `{"repositories":["a"]}`, "Link", link(a.fake))(w, r)
+			})
+			_, err := collect(newClient(t, a.URL).Repositories(t.Context()))
+			if !errors.Is(err, ErrUnavailable) {
+				t.Errorf("got %v, want ErrUnavailable", err)
+			}
+			if got := a.count("GET /acr/v1/_catalog"); got > 3 { // probe, list, at most one loop
+				t.Errorf("asked %d times", got)
+			}
+		})
+	}
+}
+
+func TestEmptyListsInEveryForm(t *testing.T) {
+	for _, body := range []string{`{"repositories":null}`, `{"repositories":[]}`} {
+		a := newAzure(t)
+		a.guard("GET /acr/v1/_catalog", "registry:catalog:*", reply(200, body))
+		if got, err := collect(newClient(t, a.URL).Repositories(t.Context())); err != nil || len(got) != 0 {
+			t.Errorf("%s: got %q, %v", body, got, err)
+		}
+	}
+	f := newPlain(t)
+	f.on("GET /v2/null/tags/list", reply(200, `{"name":"null","tags":null}`))
+	f.on("GET /v2/untagged/tags/list", reply(404, errorBody("NAME_UNKNOWN", "repository name not known to registry")))
+	f.on("GET /v2/gone/tags/list", reply(404, errorBody("NAME_UNKNOWN", "repository name not known to registry")))
+	f.on("GET /v2/_catalog", func(w http.ResponseWriter, r *http.Request) {
+		for _, name := range []string{"a", "other", "untagged", "zoo"} {
+			if name > r.URL.Query().Get("last") {
+				reply(200, fmt.Sprintf(`{"repositories":[%q]}`, name))(w, r)
+				return
+			}
+		}
+	})
+	c := newClient(t, f.URL)
+	for _, repo := range []string{"null", "untagged"} {
+		if tags, err := collect(c.Tags(t.Context(), repo, ListOptions{})); err != nil || len(tags) != 0 {
+			t.Errorf("%s: got %v, %v; want no tags", repo, tags, err)
+		}
+	}
+	_, err := collect(c.Tags(t.Context(), "gone", ListOptions{}))
+	if !errors.Is(err, ErrNotFound) {
+		t.Errorf("got %v, want ErrNotFound", err)
+	}
+	if want := `list tags of gone: 404 NAME_UNKNOWN: repository name not known to registry`; err.Error() != want {
+		t.Errorf("got %q, want %q", err, want)
+	}
+}
+
+func TestImpossibleNamesAreSkippedWithOneWarning(t *testing.T) {
+	var log syncBuffer
+	a := newAzure(t)
+	a.guard("GET /acr/v1/_catalog", "registry:catalog:*", reply(200,
+		`{"repositories":["ok","../etc","a/../b","/abs","a//b","Upper","nul\u0000","_tags","a/_tags",".","trailing/","ok/two"]}`))
+	a.guard("GET /acr/v1/ok/_tags", "repository:ok:metadata_read", reply(200,
+		`{"tags":[{"name":"good","digest":"`+someDigest+`"},{"name":"../x","digest":"`+someDigest+`"},{"name":"d","digest":"sha256:short"}]}`))
+	a.guard("GET /acr/v1/ok/_manifests", "repository:ok:metadata_read", reply(200,
+		`{"manifests":[{"digest":"`+someDigest+`","tags":["good","b/d"]},{"digest":"../../x"}]}`))
+	c := newClient(t, a.URL, logTo(&log))
+	repos, err := collect(c.Repositories(t.Context()))
+	if diff := cmp.Diff([]string{"ok", "ok/two"}, repos); err != nil || diff != "" {
+		t.Errorf("%v (-want +got)\n%s", err, diff)
+	}
+	tags, err := collect(c.Tags(t.Context(), "ok", ListOptions{}))
+	if err != nil || len(tags) != 1 || tags[0].Name != "good" {
+		t.Errorf("got tags %v, %v", tags, err)
+	}
+	manifests, err := collect(c.Manifests(t.Context(), "ok", ListOptions{}))
+	if err != nil || len(manifests) != 1 || !slices.Equal(manifests[0].Tags, []string{"good"}) {
+		t.Errorf("got manifests %v, %v", manifests, err)
+	}
+	if got := strings.Count(log.String(), "level=WARN"); got != 3 {
+		t.Errorf("got %d warnings, want one for each of 3 listings\n%s", got, &log)
+	}
+}
+
+func TestNamesThatCannotExistAreNotAskedFor(t *testing.T) {
+	f := newPlain(t)
+	c := newClient(t, f.URL)
+	for _, ref := range []Ref{
+		{Repository: ""}, {Repository: ".."}, {Repository: "a/../b", Tag: "v"}, {Repository: "A", Tag: "v"},
+		{Repository: "a", Tag: "x/y"}, {Repository: "a", Tag: "x?y"}, {Repository: "a", Digest: "sha256:../../x"}, {Repository: "a?b", Tag: "v"},
+	} {
+		_, _, err := c.Manifest(t.Context(), ref)
+		if !errors.Is(err, ErrNotFound) {
+			t.Errorf("manifest of %+v: got %v, want ErrNotFound", ref, err)
+		}
+		if err := c.Delete(t.Context(), ref); !errors.Is(err, ErrNotFound) && ref.Tag+ref.Digest.String() != "" {
+			t.Errorf("delete %+v: got %v, want ErrNotFound", ref, err)
+		}
+		if _, err := c.OpenBlob(t.Context(), ref.Repository, ref.Digest, 0, 1); !errors.Is(err, ErrNotFound) {
+			t.Errorf("blob of %+v: got %v, want ErrNotFound", ref, err)
+		}
+	}
+	if got := f.requests(); len(got) != 0 {
+		t.Errorf("asked %q", got)
+	}
+}
+
+func TestPageTimeoutIsErrTimeout(t *testing.T) {
+	f := newPlain(t)
+	hang := make(chan struct{})
+	t.Cleanup(func() { close(hang) })
+	f.on("GET /v2/_catalog", func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(200)
+		w.(http.Flusher).Flush()
+		<-hang
+	})
+	c := newClient(t, f.URL, func(cfg *Config) { cfg.MetadataTimeout = 100 * time.Millisecond })
+	_, err := collect(c.Repositories(t.Context()))
+	if !errors.Is(err, ErrTimeout) {
+		t.Errorf("got %v, want ErrTimeout", err)
+	}
+}
+
+func TestListingStopsAheadFetchWhenLeft(t *testing.T) {
+	a := newAzure(t)
+	a.guard("GET /acr/v1/_catalog", "registry:catalog:*", paged(azureLink, "a", "b", "c", "d", "e", "f"))
+	c := newClient(t, a.URL)
+	for name := range c.Repositories(t.Context()) {
+		if name != "a" {
+			t.Errorf("got %q first", name)
+		}
+		break
+	}
+	if got := a.count("GET /acr/v1/_catalog"); got > 3 { // probe, first page, one page ahead
+		t.Errorf("asked for %d pages although only the first was wanted", got)
+	}
+}
+
+func TestAzureOptionsBecomeQueries(t *testing.T) {
+	a := newAzure(t)
+	a.guard("GET /acr/v1/r/_tags", "repository:r:metadata_read", reply(200, `{"tags":[]}`))
+	c := newClient(t, a.URL)
+	if _, err := collect(c.Tags(t.Context(), "r", ListOptions{Order: OrderNewestFirst, Digest: someDigest})); err != nil {
+		t.Fatal(err)
+	}
+	if got := a.count("GET /acr/v1/r/_tags?digest=sha256%3A2f1c" + someDigest[11:] + "&n=1000&orderby=timedesc"); got != 1 {
+		t.Errorf("got %q", a.requests())
+	}
+}
