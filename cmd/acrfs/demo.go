@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -61,7 +60,13 @@ func demo(ctx context.Context, mountpoint string, flags *demoFlags, stdout, stde
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, room.remove()) }()
+	served := false
+	defer func() {
+		err = errors.Join(err, room.remove())
+		if served && err == nil {
+			fmt.Fprintln(stdout, "\nunmounted; nothing is left behind")
+		}
+	}()
 	dir, err := prepare(ctx, room.mountpoint, false, stdout)
 	if err != nil {
 		return err
@@ -92,49 +97,14 @@ func demo(ctx context.Context, mountpoint string, flags *demoFlags, stdout, stde
 		return err
 	}
 	fmt.Fprintf(stdout, demoText, web.url(), dir, strings.Join(demoCommands(dir), "\n  "))
+	served = true
 	err = s.wait(ctx, hup, nil)
 	// Being in use is no failure of a demo that leaves nothing behind.
 	if busy := (*busyError)(nil); errors.As(err, &busy) && busy.detached {
 		fmt.Fprintln(stderr, busy)
 		err = nil
 	}
-	fmt.Fprintln(stdout, "\nunmounted; nothing is left behind")
 	return err
-}
-
-// demoRoom is where a demo keeps its files, all of which go at its end.
-type demoRoom struct {
-	dir        string
-	mountpoint string
-	made       bool // the mount point is ours
-}
-
-// makeDemoRoom makes the directories of a demo. A mount point that the user
-// named and that is not there yet is made, and removed at the end.
-func makeDemoRoom(mountpoint string) (demoRoom, error) {
-	dir, err := os.MkdirTemp("", "acrfs-demo-")
-	if err != nil {
-		return demoRoom{}, err
-	}
-	r := demoRoom{dir: dir, mountpoint: mountpoint}
-	if mountpoint == "" {
-		r.mountpoint = filepath.Join(dir, "mnt")
-	}
-	err = os.Mkdir(r.mountpoint, 0o755)
-	r.made = err == nil
-	// Whatever else is wrong with it is told by the check of mount points.
-	return r, nil
-}
-
-// remove removes what the demo made. The mount point goes first, and alone: if
-// it were still mounted, nothing in it may be touched.
-func (r demoRoom) remove() error {
-	if r.made {
-		if err := os.Remove(r.mountpoint); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
-	}
-	return os.RemoveAll(r.dir)
 }
 
 // demoCommands are worth trying, in a shell, with nothing but what every

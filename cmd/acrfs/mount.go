@@ -117,18 +117,24 @@ func (m *mountFlags) client(endpoint string, who login, logger *slog.Logger) (*r
 	if err != nil {
 		return nil, err
 	}
-	client, err := registry.New(registry.Config{
+	config := registry.Config{
 		Endpoint:    endpoint,
 		PlainHTTP:   m.plainHTTP,
 		RootCAs:     roots,
 		Credentials: who.source,
 		Logger:      logger,
 		UserAgent:   userAgent(),
-	})
-	if err != nil {
-		return nil, &usageError{err.Error()}
 	}
-	return client, nil
+	client, err := registry.New(config)
+	if err == nil {
+		return client, nil
+	}
+	config.PlainHTTP = true
+	if allowed, allowedErr := registry.New(config); allowedErr == nil {
+		allowed.Close()
+		return nil, usagef("%v with --plain-http", err) // "…, or allow plain http"
+	}
+	return nil, usagef("%v", err)
 }
 
 // readAuthorities returns the system's authorities and those in the PEM file,

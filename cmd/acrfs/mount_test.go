@@ -1,0 +1,514 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/acrfs/acrfs/fs"
+)
+
+// mountFor starts acrfs mount in the foreground on a fresh directory and
+// returns when it says that it is mounted.
+func mountFor(t *testing.T, url string, flags ...string) (p *process, dir, line string) {
+	t.Helper()
+	requireMount(t)
+	dir = t.TempDir()
+	p = start(t, mountCommand(t, url, dir, flags...))
+	return p, dir, p.until("mounted ")
+}
+
+// mountCommand is acrfs mount with a cache of its own. Whatever is mounted on
+// dir goes when the test ends.
+func mountCommand(t *testing.T, url, dir string, flags ...string) *exec.Cmd {
+	t.Helper()
+	detachAtEnd(t, dir)
+	args := append([]string{"mount", "--cache-dir", filepath.Join(t.TempDir(), "cache")}, flags...)
+	return command(t, append(args, url, dir)...)
+}
+
+func detachAtEnd(t *testing.T, dir string) {
+	t.Cleanup(func() {
+		for fs.UnmountLazily(dir) == nil {
+		}
+	})
+}
+
+func mounted(t *testing.T, dir string) bool {
+	t.Helper()
+	table, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Contains(string(table), " "+dir+" ")
+}
+
+// tags lists a repository of the samples through the mount.
+func tags(t *testing.T, dir string) []string {
+	t.Helper()
+	entries, err := os.ReadDir(filepath.Join(dir, "library", "hello-world", "_tags"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+// eventually waits for what another process does in its own time.
+func eventually(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !done(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%s did not happen within %v", what, patience)
+		}
+	}
+}
+
+// occupy has a process work in dir until the test, or release, ends it.
+func occupy(t *testing.T, dir string) (holder *exec.Cmd, release func()) {
+	t.Helper()
+	holder = exec.Command("sleep", "600")
+	holder.Dir = dir
+	if err := holder.Start(); err != nil {
+		t.Fatal(err)
+	}
+	release = func() {
+		holder.Process.Kill()
+		holder.Wait()
+	}
+	t.Cleanup(release)
+	return holder, release
+}
+
+func TestMountSaysWhatItMountedAndEndsOnSignals(t *testing.T) {
+	_, url := serveSeeded(t)
+	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
+		t.Run(sig.String(), func(t *testing.T) {
+			p, dir, line := mountFor(t, url, "--cache-size", "512M")
+			want := regexp.MustCompile(`^mounted ` + url + ` on ` + dir + `: .*anonymous, .*read-only, verify stream, cache \S+/cache with \S+ \S+ of at most 512 MiB\n$`)
+			if !want.MatchString(line) {
+				t.Errorf("start line %q, want %v", line, want)
+			}
+			if got := tags(t, dir); !slices.Contains(got, "latest") {
+				t.Errorf("tags: got %q, want latest among them", got)
+			}
+			if status := p.stop(sig); status != exitDone {
+				t.Errorf("exit status %d, want %d", status, exitDone)
+			}
+			if mounted(t, dir) {
+				t.Error("still mounted")
+			}
+		})
+	}
+}
+
+func TestBusyMountIsDetachedOnSignalAndSaysWhoIsInIt(t *testing.T) {
+	_, url := serveSeeded(t)
+	p, dir, _ := mountFor(t, url)
+	holder, _ := occupy(t, filepath.Join(dir, "library"))
+	if status := p.stop(syscall.SIGTERM); status != exitFailed {
+		t.Errorf("exit status %d, want %d", status, exitFailed)
+	}
+	want := fmt.Sprintf("%s is busy: sleep (pid %d) works in %s/library; detached", dir, holder.Process.Pid, dir)
+	if !strings.Contains(p.stderr.String(), want) {
+		t.Errorf("stderr:\n%s\nwant %q in it", p.stderr, want)
+	}
+	if mounted(t, dir) {
+		t.Error("still mounted")
+	}
+}
+
+func TestUmountRefusesABusyMountAndEndsAFreeOne(t *testing.T) {
+	_, url := serveSeeded(t)
+	p, dir, _ := mountFor(t, url)
+	holder, release := occupy(t, dir)
+
+	_, stderr, status := runHere(t, "umount", dir)
+	want := fmt.Sprintf("acrfs umount: %s is busy: sleep (pid %d) works in %s\n", dir, holder.Process.Pid, dir)
+	if status != exitFailed || stderr != want {
+		t.Errorf("busy: status %d, stderr %q, want %d, %q", status, stderr, exitFailed, want)
+	}
+	tags(t, dir) // it stays as it was
+
+	release()
+	if stdout, stderr, status := runHere(t, "umount", dir+"/"); status != exitDone || stdout+stderr != "" {
+		t.Errorf("free: status %d, output %q", status, stdout+stderr)
+	}
+	if status := p.status(); status != exitDone {
+		t.Errorf("the mount's exit status: %d, want %d", status, exitDone)
+	}
+	if _, stderr, status := runHere(t, "umount", dir); status != exitFailed || !strings.Contains(stderr, "is not an acrfs mount") {
+		t.Errorf("unmounted already: status %d, stderr %q", status, stderr)
+	}
+}
+
+func TestLazyUmountTakesABusyMountAway(t *testing.T) {
+	_, url := serveSeeded(t)
+	p, dir, _ := mountFor(t, url)
+	_, release := occupy(t, dir)
+	if _, stderr, status := runHere(t, "umount", "--lazy", dir); status != exitDone {
+		t.Errorf("status %d, stderr %q", status, stderr)
+	}
+	if mounted(t, dir) {
+		t.Error("still mounted")
+	}
+	release()
+	if status := p.status(); status != exitDone {
+		t.Errorf("the mount's exit status: %d, want %d", status, exitDone)
+	}
+}
+
+// daemons are the processes that serve dir in the background.
+func daemons(t *testing.T, dir string) []int {
+	t.Helper()
+	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pids []int
+	for _, f := range files {
+		line, err := os.ReadFile(f)
+		if err == nil && strings.Contains(string(line), "--ready-fd=") && strings.Contains(string(line), "\x00"+dir+"\x00") {
+			pid, err := strconv.Atoi(filepath.Base(filepath.Dir(f)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// runMount runs acrfs mount to its end.
+func runMount(t *testing.T, cmd *exec.Cmd) (stdout, stderr string, status int) {
+	t.Helper()
+	p := start(t, cmd)
+	out, err := io.ReadAll(p.stdout)
+	if err != nil && !errors.Is(err, os.ErrClosed) {
+		t.Fatal(err)
+	}
+	status = p.status() // stderr is whole after it
+	return string(out), p.stderr.String(), status
+}
+
+// startDaemonFor mounts url on a fresh directory with --daemon and returns the
+// daemon's process id.
+func startDaemonFor(t *testing.T, url string, flags ...string) (dir string, pid int) {
+	t.Helper()
+	requireMount(t)
+	dir = t.TempDir()
+	stdout, stderr, status := runMount(t, mountCommand(t, url, dir, append([]string{"--daemon"}, flags...)...))
+	if status != exitDone || !strings.HasPrefix(stdout, "mounted "+url+" on "+dir) || strings.Count(stdout, "\n") != 1 {
+		t.Fatalf("status %d, stdout %q, stderr %q", status, stdout, stderr)
+	}
+	pids := daemons(t, dir)
+	if len(pids) != 1 {
+		t.Fatalf("daemons: %v, want one", pids)
+	}
+	t.Cleanup(func() { syscall.Kill(pids[0], syscall.SIGKILL) })
+	return dir, pids[0]
+}
+
+func TestDaemonReturnsWhenTheMountIsUsable(t *testing.T) {
+	_, url := serveSeeded(t)
+	log := filepath.Join(t.TempDir(), "log")
+	dir, pid := startDaemonFor(t, url, "--log-file", log, "--log-format", "json")
+	if got := tags(t, dir); !slices.Contains(got, "latest") {
+		t.Errorf("tags: got %q, want latest among them", got)
+	}
+
+	// It holds nothing of its caller's: session, directory, files.
+	if sid, err := syscall.Getpgid(pid); err != nil || sid != pid {
+		t.Errorf("process group %d, %v, want its own, %d", sid, err, pid)
+	}
+	for name, want := range map[string]string{"cwd": "/", "fd/0": os.DevNull, "fd/1": log, "fd/2": log} {
+		if got, err := os.Readlink(fmt.Sprintf("/proc/%d/%s", pid, name)); err != nil || got != want {
+			t.Errorf("%s: got %q, %v, want %q", name, got, err, want)
+		}
+	}
+
+	if _, stderr, status := runHere(t, "umount", dir); status != exitDone {
+		t.Errorf("umount: status %d, %s", status, stderr)
+	}
+	eventually(t, "the daemon's end", func() bool { return len(daemons(t, dir)) == 0 })
+	records, err := os.ReadFile(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(records)) {
+		if !json.Valid([]byte(line)) {
+			t.Errorf("not JSON: %s", line)
+		}
+	}
+	if !strings.Contains(string(records), "unmounted") {
+		t.Errorf("log without its end:\n%s", records)
+	}
+}
+
+func TestListingsAreForgottenOnRefreshAndOnHangupOfADaemon(t *testing.T) {
+	_, url := serveSeeded(t)
+	dir, pid := startDaemonFor(t, url, "--metadata-ttl", "1h")
+	if slices.Contains(tags(t, dir), "pushed1") {
+		t.Fatal("the tag is there already")
+	}
+	for i, forget := range []func(){
+		func() {
+			if _, stderr, status := runHere(t, "refresh", dir); status != exitDone {
+				t.Errorf("refresh: status %d, %s", status, stderr)
+			}
+		},
+		func() { syscall.Kill(pid, syscall.SIGHUP) },
+	} {
+		tag := fmt.Sprintf("pushed%d", i)
+		pushTag(t, url, tag)
+		if slices.Contains(tags(t, dir), tag) {
+			t.Fatalf("%s shows within --metadata-ttl", tag)
+		}
+		forget()
+		eventually(t, "the new tag", func() bool { return slices.Contains(tags(t, dir), tag) })
+	}
+	if _, stderr, status := runHere(t, "refresh", t.TempDir()); status != exitFailed || strings.Count(stderr, "\n") != 1 {
+		t.Errorf("refresh of no mount: status %d, stderr %q", status, stderr)
+	}
+}
+
+// pushTag puts the manifest behind latest under another tag, as any client
+// does.
+func pushTag(t *testing.T, url, tag string) {
+	t.Helper()
+	do := func(method, path, token string, body io.Reader, contentType string) (*http.Response, []byte) {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), method, url+path, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Accept", "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json")
+		if contentType != "" {
+			req.Header.Set("Content-Type", contentType)
+		}
+		if token != "" {
+			req.Header.Set("Authorization", "Bearer "+token)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		data, err := io.ReadAll(resp.Body)
+		if err != nil || resp.StatusCode >= 300 {
+			t.Fatalf("%s %s: %s, %v: %s", method, path, resp.Status, err, data)
+		}
+		return resp, data
+	}
+	host := strings.TrimPrefix(url, "http://")
+	_, answer := do("GET", "/oauth2/token?service="+host+"&scope=repository:library/hello-world:pull,push", "", nil, "")
+	var token struct {
+		AccessToken string `json:"access_token"`
+	}
+	if err := json.Unmarshal(answer, &token); err != nil {
+		t.Fatal(err)
+	}
+	resp, manifest := do("GET", "/v2/library/hello-world/manifests/latest", token.AccessToken, nil, "")
+	do("PUT", "/v2/library/hello-world/manifests/"+tag, token.AccessToken, strings.NewReader(string(manifest)), resp.Header.Get("Content-Type"))
+}
+
+func TestDaemonThatCannotStartPassesItsErrorOn(t *testing.T) {
+	requireMount(t)
+	dir := t.TempDir()
+	address := freeAddress(t)
+	stdout, stderr, status := runMount(t, mountCommand(t, "http://"+address, dir, "--daemon"))
+	if status != exitFailed || stdout != "" {
+		t.Errorf("status %d, stdout %q, want %d and nothing", status, stdout, exitFailed)
+	}
+	if !strings.Contains(stderr, address) || !strings.HasPrefix(lastLine(stderr), "acrfs mount: ") {
+		t.Errorf("stderr %q, want a line about %s", stderr, address)
+	}
+	if mounted(t, dir) || len(daemons(t, dir)) > 0 {
+		t.Error("something was left behind")
+	}
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func lastLine(s string) string {
+	s = strings.TrimSuffix(s, "\n")
+	return s[strings.LastIndexByte(s, '\n')+1:]
+}
+
+func TestMountRepairsWhatAKilledDaemonLeft(t *testing.T) {
+	_, url := serveSeeded(t)
+	dir, pid := startDaemonFor(t, url)
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the daemon's end", func() bool { return len(daemons(t, dir)) == 0 })
+	if _, err := os.ReadDir(dir); !errors.Is(err, syscall.ENOTCONN) {
+		t.Fatalf("a killed daemon's mount: got %v, want ENOTCONN", err)
+	}
+	p := start(t, mountCommand(t, url, dir))
+	if said := p.until("mounted "); !strings.Contains(said, "detached the dead mount that a killed acrfs left on "+dir+"\n") {
+		t.Errorf("it did not say so: %q", said)
+	}
+	tags(t, dir)
+	if status := p.stop(syscall.SIGINT); status != exitDone {
+		t.Errorf("exit status %d, want %d", status, exitDone)
+	}
+}
+
+func TestMountThatCannotBeSaysWhy(t *testing.T) {
+	_, url := serveSeeded(t)
+	p, taken, _ := mountFor(t, url)
+	tmp := t.TempDir()
+	file := filepath.Join(tmp, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		io.WriteString(w, "<html>It works!</html>")
+	}))
+	defer web.Close()
+	users := filepath.Join(tmp, "users.json")
+	if err := os.WriteFile(users, []byte(`{"users":[{"name":"ci","passwords":["right"],"admin":true}]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, guarded := serveSeeded(t, "--auth", "basic", "--users", users)
+	dead := freeAddress(t)
+
+	for name, row := range map[string]struct {
+		url, dir string
+		flags    []string
+		stdin    string
+		status   int
+		want     string
+	}{
+		"no directory":        {url: url, dir: filepath.Join(tmp, "none"), status: exitFailed, want: "does not exist: create it first"},
+		"a file":              {url: url, dir: file, status: exitFailed, want: "is not a directory"},
+		"not empty":           {url: url, dir: tmp, status: exitFailed, want: "is not empty"},
+		"mounted already":     {url: url, dir: taken, status: exitFailed, want: "already mounted by acrfs, with " + strings.TrimPrefix(url, "http://")},
+		"nobody answers":      {url: "http://" + dead, status: exitFailed, want: dead},
+		"not a registry":      {url: web.URL, status: exitFailed, want: "registry"},
+		"a path":              {url: url + "/library", status: exitUsage, want: "library"},
+		"no such scheme":      {url: "ftp://example.test", status: exitUsage, want: "ftp"},
+		"plain http afar":     {url: "http://registry.example.test", status: exitUsage, want: "--plain-http"},
+		"no credentials":      {url: guarded, status: exitFailed, want: "--username NAME --password-stdin"},
+		"bad credentials":     {url: guarded, flags: []string{"--username", "ci", "--password-stdin"}, stdin: "wrong-secret", status: exitFailed, want: "credentials"},
+		"cache is no place":   {url: url, flags: []string{"--cache-dir", file + "/cache"}, status: exitFailed, want: file},
+		"log is no place":     {url: url, flags: []string{"--log-file", tmp}, status: exitFailed, want: "--log-file"},
+		"authorities missing": {url: url, flags: []string{"--tls-ca", filepath.Join(tmp, "none.pem")}, status: exitFailed, want: "--tls-ca"},
+		"authorities empty":   {url: url, flags: []string{"--tls-ca", file}, status: exitUsage, want: "--tls-ca"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := row.dir
+			if dir == "" {
+				dir = t.TempDir()
+				detachAtEnd(t, dir)
+			}
+			args := append([]string{"mount", "--cache-dir", filepath.Join(t.TempDir(), "cache")}, row.flags...)
+			cmd := command(t, append(args, row.url, dir)...)
+			cmd.Stdin = strings.NewReader(row.stdin)
+			begin := time.Now()
+			stdout, stderr, status := runMount(t, cmd)
+			if status != row.status || stdout != "" {
+				t.Errorf("status %d, stdout %q, want %d and nothing", status, stdout, row.status)
+			}
+			if strings.Count(stderr, "\n") != 1 || !strings.HasPrefix(stderr, "acrfs mount: ") || !strings.Contains(stderr, row.want) {
+				t.Errorf("stderr %q, want one line with %q", stderr, row.want)
+			}
+			if strings.Contains(stderr, "secret") {
+				t.Errorf("the password is in %q", stderr)
+			}
+			if took := time.Since(begin); took > 40*time.Second {
+				t.Errorf("it took %v to say so", took)
+			}
+		})
+	}
+	tags(t, taken) // the mount that was there is none the worse
+	p.stop(syscall.SIGINT)
+}
+
+func TestPasswordFromStdinReachesTheDaemon(t *testing.T) {
+	requireMount(t)
+	users := filepath.Join(t.TempDir(), "users.json")
+	if err := os.WriteFile(users, []byte(`{"users":[{"name":"ci","passwords":["right"],"admin":true}]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, url := serveSeeded(t, "--auth", "basic", "--users", users)
+	dir := t.TempDir()
+	cmd := mountCommand(t, url, dir, "--daemon", "--username", "ci", "--password-stdin")
+	cmd.Stdin = strings.NewReader("right\n")
+	stdout, stderr, status := runMount(t, cmd)
+	if status != exitDone || !strings.Contains(stdout, "user ci") {
+		t.Fatalf("status %d, stdout %q, stderr %q", status, stdout, stderr)
+	}
+	tags(t, dir)
+	for _, pid := range daemons(t, dir) {
+		line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		if err != nil || strings.Contains(string(line), "right") {
+			t.Errorf("command line %q, %v", line, err)
+		}
+	}
+	if _, stderr, status := runHere(t, "umount", dir); status != exitDone {
+		t.Errorf("umount: status %d, %s", status, stderr)
+	}
+}
+
+func TestDebugListenServesCounters(t *testing.T) {
+	_, url := serveSeeded(t)
+	address := freeAddress(t)
+	p, dir, _ := mountFor(t, url, "--debug-listen", address)
+	tags(t, dir)
+	get := func(host string) (*http.Response, counters) {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+address+"/debug/vars", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = host
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		var c counters
+		if resp.StatusCode == http.StatusOK {
+			if err := json.NewDecoder(resp.Body).Decode(&c); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return resp, c
+	}
+	if _, c := get(address); c.Registry.Exchanges == 0 || c.Cache.Limit == 0 || c.Runtime.Goroutines == 0 {
+		t.Errorf("counters are empty: %+v", c)
+	}
+	if resp, _ := get("evil.example.test:80"); resp.StatusCode != http.StatusForbidden {
+		t.Errorf("a request to another name: got %s, want 403", resp.Status)
+	}
+	if status := p.stop(syscall.SIGINT); status != exitDone {
+		t.Errorf("exit status %d, want %d", status, exitDone)
+	}
+}
