@@ -197,8 +197,8 @@ func (c *Cache) retire(f *flight) {
 		c.mu.Unlock()
 		return
 	}
-	if f.phase == phaseFilling && f.part != nil && c.ctx.Err() == nil {
-		f.work(f.park)
+	if f.phase == phaseFilling && f.part != nil {
+		f.work(f.park) // or Close does it
 		f.mu.Unlock()
 		c.mu.Unlock()
 		return

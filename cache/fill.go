@@ -160,8 +160,7 @@ func (f *flight) dropQueue() {
 // held.
 func (f *flight) hash() {
 	if !f.hashing && f.phase == phaseFilling && (f.hashable() || f.hashed == f.size) {
-		f.hashing = true
-		f.work(f.hashAll)
+		f.hashing = f.work(f.hashAll)
 	}
 }
 

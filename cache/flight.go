@@ -127,15 +127,18 @@ func newFlight(c *Cache, d digest.Digest, size int64) *flight {
 	return f
 }
 
-// work runs a goroutine for the flight; f.mu is held.
-func (f *flight) work(do func()) {
+// work runs a goroutine for the flight and reports whether it does; f.mu is
+// held.
+func (f *flight) work(do func()) bool {
 	f.active++
-	if !f.c.crew.start(func() {
+	started := f.c.crew.start(func() {
 		do()
 		f.rest()
-	}) {
-		f.active--
+	})
+	if !started {
+		f.active-- // closing
 	}
+	return started
 }
 
 // rest ends a goroutine's work. The last one retires a flight without handles.

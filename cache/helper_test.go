@@ -233,3 +233,29 @@ func storedFile(t testing.TB, c *Cache, data []byte) string {
 	}
 	return path
 }
+
+// counted tells how many ranges are open at once.
+type counted struct {
+	Source
+	change func(n int)
+}
+
+func (s counted) OpenRange(ctx context.Context, off, n int64) (io.ReadCloser, error) {
+	s.change(1)
+	body, err := s.Source.OpenRange(ctx, off, n)
+	if err != nil {
+		s.change(-1)
+		return nil, err
+	}
+	return &countedBody{body, s.change}, nil
+}
+
+type countedBody struct {
+	io.ReadCloser
+	change func(n int)
+}
+
+func (b *countedBody) Close() error {
+	b.change(-1)
+	return b.ReadCloser.Close()
+}

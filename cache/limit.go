@@ -169,13 +169,6 @@ func (l *ledger) reserve(n int64) (victims []*item, ok bool) {
 	return victims, true
 }
 
-// release takes back what reserve counted.
-func (l *ledger) release(n int64) {
-	l.mu.Lock()
-	l.partial -= n
-	l.mu.Unlock()
-}
-
 // move says that n reserved bytes become the stored blob d: they are released
 // in the same moment in which its record is applied, so that they are never
 // counted twice.
