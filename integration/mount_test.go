@@ -30,10 +30,11 @@ type mount struct {
 	dir    string // the mount point
 	cache  string // the cache directory
 
-	process *exec.Cmd
-	output  *output
-	ended   chan struct{} // closed when the process has ended
-	exit    error         // of the process; read after ended
+	process   *exec.Cmd
+	output    *output
+	announced chan struct{} // closed when the process has said on stdout that it mounted
+	ended     chan struct{} // closed when the process has ended
+	exit      error         // of the process; read after ended
 }
 
 // mountOptions says how to mount. The zero value is a mount on fresh
@@ -54,15 +55,15 @@ func mountServer(t testing.TB, s *server, flags ...string) *mount {
 func mountWith(t testing.TB, s *server, o mountOptions) *mount {
 	t.Helper()
 	m := startMount(t, s, o)
-	deadline := time.After(mountTimeout)
-	for !isMounted(m.dir) {
-		select {
-		case <-m.ended:
-			t.Fatalf("acrfs mount ended: %v\n%s", m.exit, m.output)
-		case <-deadline:
-			t.Fatalf("no mount after %v\n%s", mountTimeout, m.output)
-		case <-time.After(5 * time.Millisecond):
-		}
+	select {
+	case <-m.announced:
+	case <-m.ended:
+		t.Fatalf("acrfs mount ended: %v\n%s", m.exit, m.output)
+	case <-time.After(mountTimeout):
+		t.Fatalf("no mount after %v\n%s", mountTimeout, m.output)
+	}
+	if !isMounted(m.dir) {
+		t.Fatalf("acrfs says that it mounted, and %s is not", m.dir)
 	}
 	return m
 }
@@ -78,10 +79,10 @@ func startMount(t testing.TB, s *server, o mountOptions) *mount {
 	if o.cache == "" {
 		o.cache = filepath.Join(openDir(t), "cache")
 	}
-	m := &mount{t: t, server: s, dir: o.dir, cache: o.cache, output: &output{}, ended: make(chan struct{})}
+	m := &mount{t: t, server: s, dir: o.dir, cache: o.cache, output: &output{}, announced: make(chan struct{}), ended: make(chan struct{})}
 	args := append([]string{"mount", s.url, o.dir, "--cache-dir", o.cache, "--log-level", "debug"}, o.flags...)
 	m.process = exec.Command(acrfs(t), args...)
-	m.process.Stdout, m.process.Stderr = m.output, m.output
+	m.process.Stdout, m.process.Stderr = &announcement{output: m.output, said: m.announced}, m.output
 	m.process.Env = append(os.Environ(), "GORACE=halt_on_error=1")
 	m.process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := m.process.Start(); err != nil {
@@ -232,6 +233,22 @@ func (o *output) tail(lines int) string {
 		all = append([]string{fmt.Sprintf("… %d lines …\n", len(all)-lines)}, all[len(all)-lines:]...)
 	}
 	return strings.Join(all, "")
+}
+
+// announcement passes on what a program prints, and closes said when it is the
+// line that says what was mounted.
+type announcement struct {
+	*output
+	said chan struct{}
+	once sync.Once
+}
+
+func (a *announcement) Write(p []byte) (int, error) {
+	n, err := a.output.Write(p)
+	if strings.HasPrefix(string(p), "mounted ") {
+		a.once.Do(func() { close(a.said) })
+	}
+	return n, err
 }
 
 // result is how a program ended.

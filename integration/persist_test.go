@@ -140,11 +140,11 @@ func TestCachedContentIsReadableWithoutARegistry(t *testing.T) {
 		}
 		s.stop()
 		time.Sleep(200 * time.Millisecond) // the TTL
-		for _, manifest := range family(index) {
-			within(t, "cached content without a registry", 20*time.Second, func() {
+		within(t, "cached content without a registry", 30*time.Second, func() {
+			for _, manifest := range family(index) {
 				checkArtifact(t, m.manifestDir("app", manifest.Digest), manifest)
-			})
-		}
+			}
+		})
 		within(t, "df without a registry", 5*time.Second, func() {
 			shell(t, `df "$1" "$1/app/_manifests/$2/manifest.json"`, m.dir, index.Digest.String())
 		})
