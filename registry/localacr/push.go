@@ -25,7 +25,11 @@ func (x *exchange) startUpload() error {
 		return err
 	}
 	if x.query.Get("digest") != "" {
-		return x.finish(st)
+		err := x.finish(st)
+		if err != nil {
+			x.uploads.remove(st.UUID) // nobody knows of it
+		}
+		return err
 	}
 	return x.progress(http.StatusAccepted, st)
 }

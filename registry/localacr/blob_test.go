@@ -1,0 +1,164 @@
+package localacr_test
+
+import (
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/acrfs/acrfs/registry/localacr"
+)
+
+// fetch reads a blob as a client does that follows redirects without its token.
+func (r *rig) fetch(repo, digest string, headers ...string) reply {
+	r.Helper()
+	got := r.auth("GET", repo, "/v2/"+repo+"/blobs/"+digest, "", headers...)
+	if got.status != 307 {
+		return got
+	}
+	return r.raw("GET", got.header.Get("Location"), "", headers...)
+}
+
+// 1.7: the redirect, and storage's ways.
+func TestBlobByRedirect(t *testing.T) {
+	r := start(t, localacr.Config{})
+	d := r.pushBlob("team/app", []byte("0123456789"))
+	got := r.auth("GET", "team/app", "/v2/team%2Fapp/blobs/"+strings.Replace(d, ":", "%3A", 1), "", "Range: bytes=2-3").want(307).
+		has("Content-Type: text/html; charset=utf-8", "Docker-Content-Digest: "+d)
+	at, err := url.Parse(got.header.Get("Location"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := strings.Cut(r.host, ":")
+	if at.Host != "localhost:"+port {
+		t.Errorf("storage is at %s, called as %s", at.Host, r.host)
+	}
+	if !strings.Contains(at.Path, "//docker/registry/v2/blobs/sha256/"+d[7:9]+"/"+d[7:]+"/data") {
+		t.Errorf("path %s", at.Path)
+	}
+	for _, name := range []string{"se", "sig", "sp", "spr", "sr", "sv", "regid"} {
+		if at.Query().Get(name) == "" {
+			t.Errorf("the signed URL has no %s", name)
+		}
+	}
+	expiry, err := time.Parse(time.RFC3339, at.Query().Get("se"))
+	if left := time.Until(expiry); err != nil || left > 20*time.Minute || left < 19*time.Minute {
+		t.Errorf("expires in %v (%v)", left, err)
+	}
+	if want := `<a href="` + strings.ReplaceAll(at.String(), "&", "&amp;") + `">Temporary Redirect</a>.` + "\n\n"; got.body != want {
+		t.Errorf("body\n got %q\nwant %q", got.body, want)
+	}
+	r.raw("GET", at.String(), "").says(200, "0123456789").has("Accept-Ranges: bytes", "X-Ms-Blob-Type: AppendBlob", "Docker-Content-Digest: ", "Content-Length: 10")
+	r.raw("GET", at.String(), "", "Range: bytes=2-3").says(206, "23").has("Content-Range: bytes 2-3/10")
+	r.raw("GET", at.String(), "", "Range: bytes=8-999").says(206, "89").has("Content-Range: bytes 8-9/10")
+	r.raw("GET", at.String(), "", "Range: bytes=4-").says(206, "456789").has("Content-Range: bytes 4-9/10")
+	r.raw("GET", at.String(), "", "Range: 4-").says(200, "0123456789")
+	r.raw("GET", at.String(), "", "Range: bytes=-4").says(200, "0123456789")
+	got = r.raw("GET", at.String(), "", "Range: bytes=10-").want(416).has("Content-Range: bytes */10", "Content-Type: application/xml")
+	if !strings.Contains(got.body, "<Code>InvalidRange</Code>") {
+		t.Error(got.body)
+	}
+
+	// The token has no business here.
+	got = r.raw("GET", at.String(), "", "Authorization: Bearer "+r.token("repository:team/app:*")).want(400)
+	if !strings.Contains(got.body, "<Code>InvalidAuthenticationInfo</Code>") {
+		t.Error(got.body)
+	}
+	// Nobody else can make such a URL, or make it last longer.
+	for name, query := range map[string]string{
+		"later":       strings.Replace(at.RawQuery, url.QueryEscape(at.Query().Get("se")), url.QueryEscape(time.Now().Add(time.Hour).UTC().Format(time.RFC3339)), 1),
+		"other sig":   strings.Replace(at.RawQuery, "sig=", "sig=A", 1),
+		"no sig":      "se=" + at.Query().Get("se"),
+		"empty query": "",
+	} {
+		bad := *at
+		bad.RawQuery = query
+		got := r.raw("GET", bad.String(), "")
+		if got.status != 403 || !strings.Contains(got.body, "<Code>AuthenticationFailed</Code>") {
+			t.Errorf("%s: %d %s", name, got.status, got.body)
+		}
+	}
+	// HEAD never redirects and knows no ranges.
+	r.auth("HEAD", "team/app", "/v2/team/app/blobs/"+d, "", "Range: bytes=2-3").says(200, "").has("Content-Length: 10", "Content-Range: ")
+}
+
+func TestStorageHosts(t *testing.T) {
+	r := start(t, localacr.Config{})
+	d := r.pushBlob("a", []byte("x"))
+	_, port, _ := strings.Cut(r.host, ":")
+	r.url, r.host, r.tokens = "http://localhost:"+port, "localhost:"+port, map[string]string{}
+	got := r.auth("GET", "a", "/v2/a/blobs/"+d, "").want(307)
+	if at := got.header.Get("Location"); !strings.HasPrefix(at, "http://127.0.0.1:"+port+"/") {
+		t.Error(at)
+	}
+	r.fetch("a", d).says(200, "x")
+
+	named := start(t, localacr.Config{StorageHost: "storage.example:1234"})
+	named.pushBlob("a", []byte("x"))
+	got = named.auth("GET", "a", "/v2/a/blobs/"+d, "").want(307)
+	if at := got.header.Get("Location"); !strings.HasPrefix(at, "http://storage.example:1234/") {
+		t.Error(at)
+	}
+}
+
+func TestDirectBlobs(t *testing.T) {
+	r := start(t, localacr.Config{DirectBlobs: true})
+	d := r.pushBlob("a", []byte("0123456789"))
+	r.fetch("a", d).says(200, "0123456789").has("Docker-Content-Digest: "+d, "Accept-Ranges: bytes", "Content-Type: application/octet-stream")
+	r.fetch("a", d, "Range: bytes=1-2").says(206, "12").has("Content-Range: bytes 1-2/10")
+	r.fetch("a", d, "Range: bytes=-2").says(206, "89").has("Content-Range: bytes 8-9/10")
+	r.fetch("a", d, "Range: bytes=10-").want(416).has("Content-Range: bytes */10")
+}
+
+// A file that is shorter than it should be must not look whole.
+func TestDamagedFileIsNotServedAsWhole(t *testing.T) {
+	r := start(t, localacr.Config{DirectBlobs: true})
+	d := r.pushBlob("a", []byte("0123456789"))
+	path := filepath.Join(r.root(), "blobs", "sha256", d[7:9], d[7:])
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	r.fetch("a", d).want(404)
+}
+
+// Bandwidth is what was asked for, in both directions.
+func TestBandwidthAndLatency(t *testing.T) {
+	r := start(t, localacr.Config{Bandwidth: 1 << 20, Latency: time.Millisecond})
+	data := make([]byte, 200_000)
+	begin := time.Now()
+	d := r.pushBlob("a", data)
+	if took := time.Since(begin); took < 150*time.Millisecond {
+		t.Errorf("uploading 200 kB at 1 MiB/s took %v", took)
+	}
+	begin = time.Now()
+	if got := r.fetch("a", d); len(got.body) != len(data) {
+		t.Fatalf("%d bytes, %v", len(got.body), got.err)
+	}
+	if took := time.Since(begin); took < 150*time.Millisecond {
+		t.Errorf("downloading 200 kB at 1 MiB/s took %v", took)
+	}
+}
+
+func TestStatsCountByEndpoint(t *testing.T) {
+	r := start(t, localacr.Config{})
+	d := r.pushBlob("a", []byte("hello"))
+	r.fetch("a", d)
+	r.raw("FROB", "/v2/", "").want(405)
+	got := r.Stats()
+	for op, want := range map[localacr.Operation]int64{
+		{Method: "GET", Endpoint: localacr.EndpointStorage}:  1,
+		{Method: "GET", Endpoint: localacr.EndpointBlob}:     1,
+		{Method: "PATCH", Endpoint: localacr.EndpointUpload}: 1,
+		{Method: "OTHER", Endpoint: localacr.EndpointPing}:   1,
+	} {
+		if got.Requests[op] != want {
+			t.Errorf("%v: %d, want %d (%v)", op, got.Requests[op], want, got.Requests)
+		}
+	}
+	if got.Received != 5 || got.Statuses[307] != 1 {
+		t.Error(fmt.Sprint(got))
+	}
+}

@@ -1,0 +1,222 @@
+package localacr_test
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/acrfs/acrfs/registry/localacr"
+)
+
+// The literals in this file are those of ACR-API.md: what the service itself
+// was recorded or documented to answer. The comments name its sections.
+
+const zeros = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
+
+// 1.0: what no route matches is answered before anyone asks for a token.
+func TestUnknownPathsAreRefusedBeforeAuthentication(t *testing.T) {
+	r := start(t, localacr.Config{})
+	for _, path := range []string{"/wrong%20location", "/", "/favicon.ico", "/acr/v2/_catalog"} {
+		r.raw("GET", path, "").says(404, "Not found").
+			has("Content-Type: application/octet-stream", "Content-Length: 9", "Docker-Distribution-Api-Version: ", "WWW-Authenticate: ")
+	}
+	for _, path := range []string{
+		"/acr/v1/library%2Fhello-world/_manifests/wrong-digest",
+		"/v2/hello-world/blobs/wrong%20digest",
+		"/v2/hello-world/blobs/sha256:sha256:" + strings.Repeat("0", 64),
+		"/acr/v1/with%20space",
+		"/acr/v1/with space/_tags",
+		"/v2/Upper/tags/list",
+		"/acr/v1/hello-world/_manifests/latest",
+		"/v2/hello-world/nothing/here",
+		"/acr/v1/",
+		"/acr/v1/a//b",
+	} {
+		r.raw("GET", strings.ReplaceAll(path, " ", "%20"), "").says(404, "404 page not found\n").
+			has("Content-Type: text/plain; charset=utf-8", "Docker-Distribution-Api-Version: registry/2.0", "Content-Length: 19",
+				"WWW-Authenticate: ", "Access-Control-Expose-Headers: ")
+	}
+}
+
+// 1.1, 3.2: the challenge, to the letter.
+func TestChallenges(t *testing.T) {
+	r := start(t, localacr.Config{})
+	const message = `authentication required, visit https://aka.ms/acr/authorization for more information.`
+	for _, row := range []struct{ method, path, scope, detail string }{
+		{"GET", "/v2/", "", `null`},
+		{"GET", "/acr/v1/_catalog?n=2", "registry:catalog:*", `[{"Type":"registry","Name":"catalog","Action":"*"}]`},
+		{"GET", "/v2/_catalog", "registry:catalog:*", `[{"Type":"registry","Name":"catalog","Action":"*"}]`},
+		{"GET", "/acr/v1/team%2Fapp", "repository:team/app:metadata_read", `[{"Type":"repository","Name":"team/app","Action":"metadata_read"}]`},
+		{"PATCH", "/acr/v1/team/app/_tags/v1", "repository:team/app:metadata_write", `[{"Type":"repository","Name":"team/app","Action":"metadata_write"}]`},
+		{"DELETE", "/acr/v1/team/app", "repository:team/app:delete", `[{"Type":"repository","Name":"team/app","Action":"delete"}]`},
+		{"GET", "/v2/team%2Fapp/manifests/latest", "repository:team/app:pull", `[{"Type":"repository","Name":"team/app","Action":"pull"}]`},
+		{"PUT", "/v2/team/app/manifests/latest", "repository:team/app:pull,push", `[{"Type":"repository","Name":"team/app","Action":"pull"},{"Type":"repository","Name":"team/app","Action":"push"}]`},
+		{"POST", "/v2/team/app/blobs/uploads/?mount=" + zeros + "&from=base", "repository:base:pull repository:team/app:pull,push",
+			`[{"Type":"repository","Name":"base","Action":"pull"},{"Type":"repository","Name":"team/app","Action":"pull"},{"Type":"repository","Name":"team/app","Action":"push"}]`},
+	} {
+		scope := ""
+		if row.scope != "" {
+			scope = `,scope="` + row.scope + `"`
+		}
+		r.raw(row.method, row.path, "").
+			says(401, `{"errors":[{"code":"UNAUTHORIZED","message":"`+message+`","detail":`+row.detail+`}]}`+"\n").
+			has(`WWW-Authenticate: Bearer realm="`+r.url+`/oauth2/token",service="`+r.host+`"`+scope, "Content-Type: application/json; charset=utf-8")
+	}
+	r.do("GET", "/v2/", "").says(200, "{}").has("Content-Type: application/json; charset=utf-8", "Content-Length: 2")
+	r.raw("GET", "/acr/v1/_catalog", "", "Authorization: Bearer x.y.z").want(401).
+		has(`WWW-Authenticate: Bearer realm="` + r.url + `/oauth2/token",service="` + r.host + `",scope="registry:catalog:*",error="invalid_token"`)
+	r.raw("GET", "/acr/v1/_catalog", "", "Authorization: Bearer "+r.token("repository:team/app:pull")).want(401).
+		has(`WWW-Authenticate: Bearer realm="` + r.url + `/oauth2/token",service="` + r.host + `",scope="registry:catalog:*",error="insufficient_scope"`)
+}
+
+// 1.12: every error's code, message and detail.
+func TestErrorBodies(t *testing.T) {
+	r := start(t, localacr.Config{})
+	r.pushImage("team/app", "v1", "layer")
+	const locked = `{"errors":[{"code":"REGISTRY_DISALLOWED_OPERATION","message":"The operation is disallowed on this registry, repository or image. View troubleshooting steps at https://aka.ms/acr/faq/#why-does-my-pull-or-push-request-fail-with-disallowed-operation","detail":{}}]}` + "\n"
+	if len(locked) != 263 {
+		t.Fatalf("the literal of 2.2 has %d bytes, want 263", len(locked))
+	}
+	unknownTag := `{"errors":[{"code":"TAG_UNKNOWN","message":"the specified tag does not exist"}]}` + "\n"
+	for _, row := range []struct {
+		section, method, path, body string
+		status                      int
+		want                        string
+	}{
+		{"1.3", "GET", "/acr/v1/none", "", 404, `{"errors":[{"code":"NAME_UNKNOWN","message":"repository \"none\" is not found"}]}` + "\n"},
+		{"1.3", "PATCH", "/acr/v1/no%2Fne", `{"writeEnabled":false}`, 404, `{"errors":[{"code":"NAME_UNKNOWN","message":"repository \"no/ne\" is not found"}]}` + "\n"},
+		{"1.3", "DELETE", "/acr/v1/none", "", 404, `{"errors":[{"code":"NAME_UNKNOWN","message":"repository name not known to registry","detail":{"name":"none"}}]}` + "\n"},
+		{"1.4", "GET", "/acr/v1/none/_tags", "", 404, `{"errors":[{"code":"NAME_UNKNOWN","message":"repository \"none\" is not found"}]}` + "\n"},
+		{"1.4", "GET", "/acr/v1/none/_tags/v1", "", 404, unknownTag},
+		{"1.4", "GET", "/acr/v1/team%2Fapp/_tags/none", "", 404, unknownTag},
+		{"1.4", "PATCH", "/acr/v1/team%2Fapp/_tags/none", `{}`, 404, unknownTag},
+		{"1.4", "DELETE", "/acr/v1/team%2Fapp/_tags/none", "", 404, unknownTag},
+		{"1.5", "GET", "/acr/v1/team/app/_manifests/" + zeros, "", 404, `{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}` + "\n"},
+		{"1.6", "GET", "/v2/team/app/manifests/none", "", 404, `{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest tagged by \"none\" is not found","detail":{"Tag":"none"}}]}` + "\n"},
+		{"1.6", "GET", "/v2/team/app/manifests/" + zeros, "", 404, `{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest ` + zeros + ` is not found","detail":{"Name":"team/app","Revision":"` + zeros + `"}}]}` + "\n"},
+		{"1.6", "DELETE", "/v2/team/app/manifests/" + zeros, "", 404, `{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest ` + zeros + ` is not found"}]}` + "\n"},
+		{"1.6", "DELETE", "/v2/team/app/manifests/v1", "", 405, `{"errors":[{"code":"UNSUPPORTED","message":"The operation is unsupported.","detail":"A manifest can only be deleted by digest."}]}` + "\n"},
+		{"1.7", "GET", "/v2/team/app/blobs/" + zeros, "", 404, `{"errors":[{"code":"BLOB_UNKNOWN","message":"blob unknown to registry"}]}` + "\n"},
+		{"1.7", "DELETE", "/v2/team/app/blobs/" + zeros, "", 404, `{"errors":[{"code":"BLOB_UNKNOWN","message":"blob unknown to registry"}]}` + "\n"},
+		{"1.8", "PATCH", "/v2/team/app/blobs/uploads/00000000-0000-4000-8000-000000000000?_state=x", "x", 404, `{"errors":[{"code":"BLOB_UPLOAD_INVALID","message":"blob upload invalid"}]}` + "\n"},
+	} {
+		got := r.do(row.method, row.path, row.body).says(row.status, row.want).has(
+			"Content-Type: application/json; charset=utf-8", fmt.Sprintf("Content-Length: %d", len(row.want)), "Docker-Distribution-Api-Version: registry/2.0")
+		if t.Failed() {
+			t.Fatalf("section %s: %s", row.section, got.request)
+		}
+	}
+	if n := len(`{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}` + "\n"); n != 70 {
+		t.Errorf("section 1.5 counts 70 bytes, the literal has %d", n)
+	}
+	r.do("PATCH", "/acr/v1/team/app/_tags/v1", `{"deleteEnabled":false}`).want(200)
+	r.do("DELETE", "/acr/v1/team/app/_tags/v1", "").says(405, locked)
+	r.do("HEAD", "/v2/team/app/manifests/none", "").says(404, "")
+	r.do("HEAD", "/v2/team/app/blobs/"+zeros, "").says(404, "")
+}
+
+// 1.0: the headers of an ordinary answer.
+func TestHeaders(t *testing.T) {
+	r := start(t, localacr.Config{})
+	r.pushImage("team/app", "v1", "layer")
+	uuid := regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
+	got := r.do("GET", "/acr/v1/_catalog", "").says(200, `{"repositories":["team/app"]}`+"\n").has(
+		"Access-Control-Expose-Headers: Docker-Content-Digest | WWW-Authenticate | Link | X-Ms-Correlation-Request-Id",
+		"Docker-Distribution-Api-Version: registry/2.0",
+		"Server: AzureContainerRegistry",
+		"Strict-Transport-Security: max-age=31536000; includeSubDomains | max-age=31536000; includeSubDomains",
+		"X-Content-Type-Options: nosniff",
+		"Content-Type: application/json; charset=utf-8",
+		"Content-Length: 30")
+	if id := got.header.Get("X-Ms-Correlation-Request-Id"); !uuid.MatchString(id) {
+		t.Errorf("correlation id %q is no GUID", id)
+	}
+	got = r.do("HEAD", "/v2/team/app/manifests/v1", "", "Accept: "+acceptAll, "x-ms-client-request-id: mine").want(200).has("X-Ms-Client-Request-Id: mine")
+	if id := got.header.Get("X-Ms-Request-Id"); !uuid.MatchString(id) {
+		t.Errorf("request id %q is no GUID", id)
+	}
+	r.do("DELETE", "/acr/v1/team/app/_tags/v1", "").want(202).has("X-Ms-Ratelimit-Remaining-Calls-Per-Second: 8.000000", "Content-Length: 0")
+}
+
+var (
+	timestamp = regexp.MustCompile(`"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,7})?Z"`)
+	anyTime   = `"TIME"`
+)
+
+// timeless replaces the times, which must have the form of 1.0.
+func timeless(body string) string { return timestamp.ReplaceAllString(body, anyTime) }
+
+// 1.3 - 1.5: the bodies of properties and lists, field by field in order.
+func TestPropertyBodies(t *testing.T) {
+	r := start(t, localacr.Config{Name: "contoso.azurecr.io"})
+	r.host = "contoso.azurecr.io"
+	manifest := r.image("team/app", typeDockerManifest, "layer")
+	d := r.pushManifest("team/app", "v1", typeDockerManifest, manifest)
+	list := index(typeDockerList, child(typeDockerManifest, d, len(manifest), "amd64"))
+	l := r.pushManifest("team/app", "latest", typeDockerList, list)
+	const free = `"changeableAttributes":{"deleteEnabled":true,"writeEnabled":true,"readEnabled":true,"listEnabled":true}`
+	const head = `{"registry":"contoso.azurecr.io","imageName":"team/app",`
+	imageSize := len(`{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}`) + len("layer") + len(manifest)
+	image := fmt.Sprintf(`{"digest":%q,"imageSize":%d,"createdTime":"TIME","lastUpdateTime":"TIME","architecture":"amd64","os":"linux","mediaType":%q,"configMediaType":"application/vnd.docker.container.image.v1+json","tags":["v1"],`+free, d, imageSize, typeDockerManifest)
+	indexed := fmt.Sprintf(`{"digest":%q,"imageSize":%d,"createdTime":"TIME","lastUpdateTime":"TIME","mediaType":%q,"tags":["latest"],`+free, l, imageSize+len(list), typeDockerList)
+	tag := fmt.Sprintf(`{"name":"v1","digest":%q,"createdTime":"TIME","lastUpdateTime":"TIME","signed":false,`+free+`}`, d)
+	latest := strings.ReplaceAll(strings.ReplaceAll(tag, d, l), `"v1"`, `"latest"`)
+	first, second := image+"}", indexed+"}"
+	if l < d {
+		first, second = second, first
+	}
+	for path, want := range map[string]string{
+		"/acr/v1/team%2Fapp":                                               head + `"createdTime":"TIME","lastUpdateTime":"TIME","manifestCount":2,"tagCount":2,` + free + "}\n",
+		"/acr/v1/team%2Fapp/_tags":                                         head + `"tags":[` + latest + "," + tag + "]}\n",
+		"/acr/v1/team%2Fapp/_tags?digest=" + d:                             head + `"tags":[` + tag + "]}\n",
+		"/acr/v1/team%2Fapp/_tags/v1":                                      head + `"tag":` + tag + "}\n",
+		"/acr/v1/team/app/_manifests":                                      head + `"manifests":[` + first + "," + second + "]}\n",
+		"/acr/v1/team/app/_manifests/" + d:                                 head + `"manifest":` + image + "}}\n",
+		"/acr/v1/team/app/_manifests/" + strings.ReplaceAll(l, ":", "%3A"): head + `"manifest":` + indexed + `,"references":[{"digest":"` + d + `","architecture":"amd64","os":"linux"}]}}` + "\n",
+		"/v2/team/app/tags/list":                                           `{"name":"team/app","tags":["latest","v1"]}` + "\n",
+		"/v2/_catalog":                                                     `{"repositories":["team/app"]}` + "\n",
+	} {
+		got := r.do("GET", path, "").want(200)
+		if timeless(got.body) != want {
+			t.Errorf("GET %s:\n got %s\nwant %s", path, timeless(got.body), want)
+		}
+	}
+	r.checked()
+}
+
+// 1.6: a push's answer, and the negotiation of what a pull gets.
+func TestManifestAnswers(t *testing.T) {
+	r := start(t, localacr.Config{})
+	manifest := r.image("team/app", typeManifest, "layer")
+	d := localacr.DigestOf("", []byte(manifest))
+	r.auth("PUT", "team/app", "/v2/team/app/manifests/v1", manifest, "Content-Type: "+typeManifest).says(201, "").
+		has("Docker-Content-Digest: "+d, "Location: /v2/team/app/manifests/"+d, "Content-Length: 0")
+	for _, ref := range []string{"v1", d, strings.ReplaceAll(d, ":", "%3A")} {
+		r.do("GET", "/v2/team%2Fapp/manifests/"+ref, "", "Accept: application/json", "Accept: text/x, "+typeManifest+";q=0.1").says(200, manifest).
+			has("Content-Type: "+typeManifest, "Docker-Content-Digest: "+d, `ETag: "`+d+`"`, fmt.Sprintf("Content-Length: %d", len(manifest)))
+		r.do("HEAD", "/v2/team/app/manifests/"+ref, "", "Accept: "+typeManifest).says(200, "").has(fmt.Sprintf("Content-Length: %d", len(manifest)))
+		r.do("GET", "/v2/team/app/manifests/"+ref, "", "Accept: "+typeManifest, `If-None-Match: "`+d+`"`).says(304, "")
+		r.do("GET", "/v2/team/app/manifests/"+ref, "", "Accept: */*").
+			says(404, `{"errors":[{"code":"MANIFEST_UNKNOWN","message":"OCI manifest found, but accept header does not support OCI manifests"}]}`+"\n")
+	}
+	r.pushManifest("team/app", "idx", typeIndex, index(typeIndex, child(typeManifest, d, len(manifest), "amd64")))
+	r.do("GET", "/v2/team/app/manifests/idx", "", "Accept: "+typeManifest).
+		says(404, `{"errors":[{"code":"MANIFEST_UNKNOWN","message":"OCI index found, but accept header does not support OCI indexes"}]}`+"\n")
+	for name, body := range map[string]string{
+		"other mediaType": strings.Replace(manifest, typeManifest, typeDockerManifest, 1), "no JSON": "hello", "empty": "",
+		"a digest of nothing": `{"schemaVersion":2,"config":{"mediaType":"x","digest":"sha256:xyz","size":1},"layers":[]}`,
+	} {
+		got := r.auth("PUT", "team/app", "/v2/team/app/manifests/bad", body, "Content-Type: "+typeManifest)
+		if got.status != 400 || got.body != `{"errors":[{"code":"MANIFEST_INVALID","message":"manifest invalid","detail":{"Reason":{}}}]}`+"\n" {
+			t.Errorf("%s: %d %s", name, got.status, got.body)
+		}
+	}
+	r.auth("PUT", "team/app", "/v2/team/app/manifests/"+zeros, manifest, "Content-Type: "+typeManifest).want(400)
+	gone := strings.ReplaceAll(manifest, localacr.DigestOf("", []byte("layer")), zeros)
+	r.auth("PUT", "team/app", "/v2/team/app/manifests/bad", gone, "Content-Type: "+typeManifest).
+		says(400, `{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN","message":"blob unknown to registry","detail":"`+zeros+`"}]}`+"\n")
+	r.auth("PUT", "team/app", "/v2/team/app/manifests/bad", index(typeIndex, child(typeManifest, zeros, 1, "amd64")), "Content-Type: "+typeIndex).
+		says(400, `{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN","message":"blob unknown to registry","detail":"`+zeros+`"}]}`+"\n")
+	r.checked()
+}
