@@ -29,9 +29,9 @@ type Config struct {
 	// Credentials is asked before each new login. nil: anonymous.
 	Credentials CredentialSource
 
-	// Transport sends one request and must not follow redirects (an
-	// *http.Client is told not to). nil: one of our own, sized for many
-	// parallel ranges; it uses the proxy that the environment names.
+	// Transport sends one request and must not follow redirects; of an
+	// *http.Client only its Transport is used. nil: one of our own, sized for
+	// many parallel ranges; it uses the proxy that the environment names.
 	Transport policy.Transporter
 	// Logger gets one Debug record per HTTP exchange, and a Warn for what a
 	// listing had to skip. nil: nothing is logged.

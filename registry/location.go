@@ -116,10 +116,10 @@ func (c *Client) askLocation(ctx context.Context, op string, key blobKey) (locat
 	return location{}, streamError(op, resp)
 }
 
-// release gives the connection back when little is left to read; of a whole
-// blob that nobody asked for it rather closes it.
+// release gives the connection back when little is left to read. What begins as
+// the whole blob may be slow to come, and is cut off instead.
 func release(resp *http.Response) {
-	if resp.ContentLength >= 0 && resp.ContentLength <= maxErrorBody {
+	if resp.StatusCode != http.StatusOK && resp.ContentLength >= 0 && resp.ContentLength <= maxErrorBody {
 		discard(resp)
 		return
 	}

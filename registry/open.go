@@ -12,6 +12,7 @@ type blobBody struct {
 	io.ReadCloser
 	length int64 // how many bytes it promises; -1 unknown
 	total  int64 // the blob's size; -1 unknown
+	ends   bool  // io.EOF is the blob's end, by the framing of the answer
 }
 
 // openAt opens a blob at first, for length bytes or all of the rest when
@@ -159,6 +160,8 @@ func checkRange(op string, resp *http.Response, first, length int64) (blobBody, 
 	if total >= 0 {
 		body.length = total - first
 	}
+	// A body that lasts as long as its connection (HTTP/1.0) may have been cut.
+	body.ends = total < 0 && (len(resp.TransferEncoding) > 0 || resp.ProtoMajor > 1)
 	return body, nil
 }
 

@@ -3,6 +3,8 @@ package registry
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
+	"io"
 	"net"
 	"net/http"
 	"time"
@@ -22,28 +24,56 @@ type transports struct {
 	own             []*http.Transport // ours to close
 }
 
-// newTransports builds our own, or wraps the one given for both uses.
+// newTransports builds our own, or takes the one given for both uses.
 func newTransports(given policy.Transporter, roots *x509.CertPool) transports {
+	if client, ok := given.(*http.Client); ok {
+		given = roundTrips{or[http.RoundTripper](client.Transport, http.DefaultTransport)}
+	}
 	if given != nil {
-		if client, ok := given.(*http.Client); ok {
-			copied := *client
-			copied.CheckRedirect = neverFollow
-			given = &copied
-		}
-		return transports{metadata: given, blobs: given}
+		return transports{metadata: boundErrors{given}, blobs: boundErrors{given}}
 	}
 	metadata, blobs := newHTTPTransport(roots), newHTTPTransport(roots)
 	metadata.ForceAttemptHTTP2 = true
 	blobs.TLSNextProto = map[string]func(string, *tls.Conn) http.RoundTripper{} // no HTTP/2
 	blobs.DisableCompression = true
 	return transports{
-		metadata: &http.Client{Transport: metadata, CheckRedirect: neverFollow},
-		blobs:    &http.Client{Transport: blobs, CheckRedirect: neverFollow},
+		metadata: boundErrors{roundTrips{metadata}},
+		blobs:    boundErrors{roundTrips{blobs}},
 		own:      []*http.Transport{metadata, blobs},
 	}
 }
 
-func neverFollow(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+// roundTrips sends single requests. An http.Client would follow redirects, and
+// even when told not to it repeats a Location that it cannot parse in its
+// error, signature and all.
+type roundTrips struct{ http.RoundTripper }
+
+func (t roundTrips) Do(req *http.Request) (*http.Response, error) {
+	resp, err := t.RoundTrip(req)
+	var noTLS tls.RecordHeaderError
+	if errors.As(err, &noTLS) && string(noTLS.RecordHeader[:]) == "HTTP/" {
+		return nil, http.ErrSchemeMismatch
+	}
+	return resp, err
+}
+
+// boundErrors cuts the bodies of error answers. It has to sit below the
+// pipeline: azcore reads those into memory whole, runtime.SkipBodyDownload or
+// not.
+type boundErrors struct{ policy.Transporter }
+
+func (t boundErrors) Do(req *http.Request) (*http.Response, error) {
+	resp, err := t.Transporter.Do(req)
+	if err == nil && resp != nil && resp.StatusCode >= 400 {
+		resp.Body = cutBody{io.LimitReader(resp.Body, maxErrorBody), resp.Body}
+	}
+	return resp, err
+}
+
+type cutBody struct {
+	io.Reader
+	io.Closer
+}
 
 func newHTTPTransport(roots *x509.CertPool) *http.Transport {
 	return &http.Transport{
