@@ -1,0 +1,211 @@
+package localacr_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/acrfs/acrfs/registry/localacr"
+)
+
+// names reads the items of a list's page.
+func names(t testing.TB, body string) (out []string) {
+	t.Helper()
+	var doc struct {
+		Repositories []string
+		Tags         json.RawMessage
+		Manifests    []struct{ Digest string }
+	}
+	if err := json.Unmarshal([]byte(body), &doc); err != nil {
+		t.Fatal(err)
+	}
+	out = doc.Repositories
+	for _, m := range doc.Manifests {
+		out = append(out, m.Digest)
+	}
+	if doc.Tags == nil {
+		return out
+	}
+	if json.Unmarshal(doc.Tags, &out) == nil && (len(out) == 0 || out[0] != "") {
+		return out
+	}
+	var tags []struct{ Name string }
+	if err := json.Unmarshal(doc.Tags, &tags); err != nil {
+		t.Fatal(err)
+	}
+	out = nil
+	for _, tag := range tags {
+		out = append(out, tag.Name)
+	}
+	return out
+}
+
+var nextLink = regexp.MustCompile(`^<(/[^>]*)>; rel="next"$`)
+
+// walk follows a list to its end and returns its pages.
+func (r *rig) walk(target string) (pages [][]string) {
+	r.Helper()
+	for target != "" {
+		got := r.do("GET", target, "").want(200)
+		pages = append(pages, names(r, got.body))
+		if len(pages) > 1000 {
+			r.Fatal("the list has no end")
+		}
+		target = ""
+		if link := got.header.Get("Link"); link != "" {
+			m := nextLink.FindStringSubmatch(link)
+			if m == nil {
+				r.Fatalf("link %q", link)
+			}
+			target = m[1]
+		}
+	}
+	return pages
+}
+
+func TestPages(t *testing.T) {
+	r := start(t, localacr.Config{})
+	manifest := r.image("team/app", typeManifest, "x")
+	var digests, tags []string
+	for i := range 7 {
+		// Each is a manifest of its own, and its tag's name runs against time.
+		tag := fmt.Sprintf("t%d", 9-i)
+		digests = append(digests, r.pushManifest("team/app", tag, typeManifest, manifest+strings.Repeat(" ", i)))
+		tags = append(tags, tag)
+	}
+	reversed := func(s []string) []string { s = slices.Clone(s); slices.Reverse(s); return s }
+	for target, want := range map[string][]string{
+		"/acr/v1/team%2Fapp/_tags":                     reversed(tags),
+		"/v2/team/app/tags/list":                       reversed(tags),
+		"/acr/v1/team%2Fapp/_tags?orderby=none":        reversed(tags),
+		"/acr/v1/team%2Fapp/_tags?orderby=timeasc":     tags,
+		"/acr/v1/team%2Fapp/_tags?orderby=timedesc":    reversed(tags),
+		"/acr/v1/team/app/_manifests":                  slices.Sorted(slices.Values(digests)),
+		"/acr/v1/team/app/_manifests?orderby=timeasc":  digests,
+		"/acr/v1/team/app/_manifests?orderby=timedesc": reversed(digests),
+	} {
+		sep := "?"
+		if strings.Contains(target, "?") {
+			sep = "&"
+		}
+		for n := 1; n <= 8; n++ {
+			pages := r.walk(fmt.Sprintf("%s%sn=%d", target, sep, n))
+			if got := slices.Concat(pages...); !slices.Equal(got, want) {
+				t.Errorf("%s in pages of %d:\n got %v\nwant %v", target, n, got, want)
+			}
+			if wantPages := (7 + n - 1) / n; len(pages) != wantPages {
+				t.Errorf("%s in pages of %d: %d pages, want %d", target, n, len(pages), wantPages)
+			}
+		}
+	}
+	// 1.0: the literal form of the link.
+	r.do("GET", "/acr/v1/team%2Fapp/_tags?n=2&api-version=2021-07-01", "").want(200).
+		has(`Link: </acr/v1/team%2Fapp/_tags?last=t4&n=2&orderby=>; rel="next"`)
+	r.do("GET", "/acr/v1/team%2Fapp/_tags?orderby=timedesc&last=t6&n=1", "").want(200).
+		has(`Link: </acr/v1/team%2Fapp/_tags?last=t7&n=1&orderby=timedesc>; rel="next"`)
+	for _, n := range []string{"0", "-1", "x"} {
+		r.do("GET", "/acr/v1/_catalog?n="+n, "").want(400)
+	}
+	// The digest filter goes on over pages.
+	r.pushManifest("team/app", "t0", typeManifest, manifest)
+	if got := slices.Concat(r.walk("/acr/v1/team/app/_tags?n=1&digest=" + digests[0])...); !slices.Equal(got, []string{"t0", "t9"}) {
+		t.Errorf("tags of one digest: %v", got)
+	}
+	r.checked()
+}
+
+func TestCatalogPages(t *testing.T) {
+	r := start(t, localacr.Config{})
+	for _, repo := range []string{"library/busybox", "base", "library/busybox/extra", "zoo"} {
+		r.pushImage(repo, "v1", "x")
+	}
+	r.do("GET", "/acr/v1/_catalog?n=3", "").says(200, `{"repositories":["base","library/busybox","library/busybox/extra"]}`+"\n").
+		has(`Link: </acr/v1/_catalog?last=library%2Fbusybox%2Fextra&n=3&orderby=>; rel="next"`)
+	r.do("GET", "/v2/_catalog?n=2", "").want(200).has(`Link: </v2/_catalog?last=library%2Fbusybox&n=2&orderby=>; rel="next"`)
+	r.do("GET", "/acr/v1/_catalog?n=4", "").want(200).has("Link: ")
+	empty := start(t, localacr.Config{})
+	empty.do("GET", "/acr/v1/_catalog", "").says(200, `{"repositories":[]}`+"\n")
+}
+
+// A purge deletes the page that it holds and goes on with the next.
+func TestListByTimeGoesOnWhenItsCursorIsDeleted(t *testing.T) {
+	r := start(t, localacr.Config{})
+	manifest := r.image("a", typeManifest, "x")
+	for i := range 6 {
+		r.pushManifest("a", fmt.Sprintf("t%d", i), typeManifest, manifest)
+	}
+	got := r.do("GET", "/acr/v1/a/_tags?orderby=timedesc&n=2", "").want(200)
+	for _, tag := range names(t, got.body) {
+		r.do("DELETE", "/acr/v1/a/_tags/"+tag, "").want(202)
+	}
+	next := nextLink.FindStringSubmatch(got.header.Get("Link"))
+	if next == nil {
+		t.Fatal(got.header)
+	}
+	if rest := slices.Concat(r.walk(next[1])...); !slices.Equal(rest, []string{"t3", "t2", "t1", "t0"}) {
+		t.Errorf("after the deletion: %v", rest)
+	}
+	// A cursor that never was is an error, and not the end of the list.
+	r.do("GET", "/acr/v1/a/_tags?orderby=timedesc&last=never", "").want(404)
+}
+
+func TestDefaultAndLargestPage(t *testing.T) {
+	r := start(t, localacr.Config{})
+	manifest := r.image("a", typeManifest, "x")
+	for i := range 101 {
+		r.pushManifest("a", fmt.Sprintf("t%03d", i), typeManifest, manifest)
+	}
+	got := r.do("GET", "/acr/v1/a/_tags", "").want(200).has(`Link: </acr/v1/a/_tags?last=t099&n=100&orderby=>; rel="next"`)
+	if n := len(names(t, got.body)); n != 100 {
+		t.Errorf("%d tags on a page, want 100", n)
+	}
+	if got := r.do("GET", "/acr/v1/a/_tags?n=100000", "").want(200); len(names(t, got.body)) != 101 {
+		t.Error("a huge page is not a whole one")
+	}
+}
+
+func TestReferrers(t *testing.T) {
+	r := start(t, localacr.Config{})
+	image := r.image("a", typeManifest, "x")
+	d := r.pushManifest("a", "v1", typeManifest, image)
+	none := `{"schemaVersion":2,"mediaType":"` + typeIndex + `","manifests":[]}` + "\n"
+	r.do("GET", "/v2/a/referrers/"+d, "").says(200, none).has("Content-Type: " + typeIndex)
+	r.do("GET", "/v2/nowhere/referrers/"+d, "").says(200, none)
+
+	subject := fmt.Sprintf(`,"subject":{"mediaType":%q,"digest":%q,"size":%d}`, typeManifest, d, len(image))
+	sbom := r.image("a", typeManifest, "sbom", `,"artifactType":"application/spdx+json"`, subject, `,"annotations":{"k":"v"}`)
+	got := r.auth("PUT", "a", "/v2/a/manifests/"+localacr.DigestOf("", []byte(sbom)), sbom, "Content-Type: "+typeManifest).want(201).has("OCI-Subject: " + d)
+	s := got.header.Get("Docker-Content-Digest")
+	sig := r.image("a", typeManifest, "signature", subject)
+	g := r.pushManifest("a", localacr.DigestOf("", []byte(sig)), typeManifest, sig)
+
+	entry := map[string]string{
+		s: fmt.Sprintf(`{"mediaType":%q,"digest":%q,"size":%d,"artifactType":"application/spdx+json","annotations":{"k":"v"}}`, typeManifest, s, len(sbom)),
+		g: fmt.Sprintf(`{"mediaType":%q,"digest":%q,"size":%d,"artifactType":"application/vnd.oci.image.config.v1+json"}`, typeManifest, g, len(sig)),
+	}
+	first, second := min(s, g), max(s, g)
+	r.do("GET", "/v2/a/referrers/"+d, "").says(200, strings.Replace(none, "[]", "["+entry[first]+","+entry[second]+"]", 1)).has("OCI-Filters-Applied: ")
+	r.do("GET", "/v2/a/referrers/"+d+"?artifactType=application/spdx%2Bjson", "").says(200, strings.Replace(none, "[]", "["+entry[s]+"]", 1)).
+		has("OCI-Filters-Applied: artifactType")
+	r.do("GET", "/v2/a/referrers/"+d+"?n=1", "").says(200, strings.Replace(none, "[]", "["+entry[first]+"]", 1)).
+		has(`Link: </v2/a/referrers/` + d + `?last=` + strings.Replace(first, ":", "%3A", 1) + `&n=1&orderby=>; rel="next"`)
+	if all := slices.Concat(r.walk("/v2/a/referrers/" + d + "?n=1")...); !slices.Equal(all, []string{first, second}) {
+		t.Error(all)
+	}
+	// A subject may be missing, and a deleted one takes its referrers along.
+	ghost := r.image("a", typeManifest, "ghost", fmt.Sprintf(`,"subject":{"mediaType":%q,"digest":%q,"size":1}`, typeManifest, zeros))
+	r.pushManifest("a", "ghost", typeManifest, ghost)
+	if all := names(t, r.do("GET", "/v2/a/referrers/"+zeros, "").want(200).body); len(all) != 1 {
+		t.Error(all)
+	}
+	r.checked()
+	r.do("DELETE", "/v2/a/manifests/"+d, "").says(202, "")
+	r.do("GET", "/v2/a/manifests/"+s, "", "Accept: "+acceptAll).want(404)
+	if all := slices.Concat(r.walk("/acr/v1/a/_manifests")...); len(all) != 1 {
+		t.Errorf("left: %v", all)
+	}
+	r.checked()
+}

@@ -1,0 +1,145 @@
+package localacr_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/acrfs/acrfs/registry/localacr"
+)
+
+// 2.2: which flag at which level blocks what. Each row is one flag switched
+// off, and the operations that are then refused; all others must go through.
+func TestLockMatrix(t *testing.T) {
+	const repo, tag, manifest = "/acr/v1/a", "/acr/v1/a/_tags/v1", "/acr/v1/a/_manifests/"
+	operations := []string{"pull tag", "pull digest", "pull other tag", "pull blob", "list repository", "list tag", "list manifest",
+		"move tag", "push new tag", "re-push digest", "push new manifest", "delete tag", "delete other tag", "delete manifest", "delete repository"}
+	for _, row := range []struct {
+		level, flag string
+		refused     string
+	}{
+		{repo, "writeEnabled", "move tag, push new tag, re-push digest, push new manifest, delete tag, delete other tag, delete manifest, delete repository"},
+		{repo, "deleteEnabled", "delete repository"},
+		{repo, "readEnabled", "pull tag, pull digest, pull other tag, pull blob"},
+		{repo, "listEnabled", "list repository"},
+		{tag, "writeEnabled", "move tag, delete tag, delete manifest, delete repository"},
+		{tag, "deleteEnabled", "delete tag, delete manifest, delete repository"},
+		{tag, "readEnabled", "pull tag"},
+		{tag, "listEnabled", "list tag"},
+		{manifest, "writeEnabled", "re-push digest, delete manifest, delete repository"},
+		{manifest, "deleteEnabled", "delete manifest, delete repository"},
+		{manifest, "readEnabled", "pull tag, pull digest, pull other tag"},
+		{manifest, "listEnabled", "list manifest"},
+	} {
+		t.Run(strings.Trim(row.level[len("/acr/v1/a"):]+"."+row.flag, "/"), func(t *testing.T) {
+			r := start(t, localacr.Config{})
+			body := r.image("a", typeManifest, "x")
+			d := r.pushManifest("a", "v1", typeManifest, body)
+			r.pushManifest("a", "other", typeManifest, body)
+			level := row.level
+			if level == manifest {
+				level += d
+			}
+			r.do("PATCH", level, `{"`+row.flag+`":false}`).want(200)
+			for _, op := range operations {
+				got := r.attempt(op, d, body)
+				want := "done"
+				if strings.Contains(", "+row.refused+",", ", "+op+",") {
+					want = "refused"
+				}
+				if got != want {
+					t.Errorf("%s: %s, want %s", op, got, want)
+				}
+			}
+			r.checked()
+		})
+	}
+}
+
+// attempt does one operation of the matrix, puts things back as they were, and
+// says whether it was refused.
+func (r *rig) attempt(op, d, body string) string {
+	r.Helper()
+	var got reply
+	pull := func(ref string) reply {
+		return r.do("GET", "/v2/a/manifests/"+ref, "", "Accept: "+typeManifest)
+	}
+	push := func(ref, body string) reply {
+		return r.auth("PUT", "a", "/v2/a/manifests/"+ref, body, "Content-Type: "+typeManifest)
+	}
+	listed := func(list, name string) string {
+		if strings.Contains(r.do("GET", list, "").want(200).body, `"`+name+`"`) {
+			return "done"
+		}
+		return "refused"
+	}
+	switch op {
+	case "pull tag":
+		got = pull("v1")
+	case "pull digest":
+		got = pull(d)
+	case "pull other tag":
+		got = pull("other")
+	case "pull blob":
+		got = r.fetch("a", localacr.DigestOf("", []byte("x")))
+	case "list repository":
+		return listed("/acr/v1/_catalog", "a")
+	case "list tag":
+		return listed("/acr/v1/a/_tags", "v1")
+	case "list manifest":
+		return listed("/acr/v1/a/_manifests", d)
+	case "move tag":
+		if got = push("v1", body+" "); got.status == 201 {
+			push("v1", body).want(201)
+		}
+	case "push new tag":
+		got = push("new", body)
+	case "re-push digest":
+		got = push(d, body)
+	case "push new manifest":
+		got = push("newer", body+"  ")
+	case "delete tag", "delete other tag", "delete manifest", "delete repository":
+		got = r.do("DELETE", map[string]string{
+			"delete tag": "/acr/v1/a/_tags/v1", "delete other tag": "/acr/v1/a/_tags/other", "delete manifest": "/v2/a/manifests/" + d, "delete repository": "/acr/v1/a",
+		}[op], "")
+	}
+	switch {
+	case got.status == 405 && strings.Contains(got.body, "REGISTRY_DISALLOWED_OPERATION"):
+		return "refused"
+	case got.status >= 200 && got.status < 300, op == "delete repository" && got.status == 404, op == "delete manifest" && got.status == 404:
+		return "done"
+	}
+	return fmt.Sprintf("%d %s", got.status, got.body)
+}
+
+// 2.1: a patch changes what it names, on a locked thing too, and no time.
+func TestPatchMergesAndUnlocks(t *testing.T) {
+	r := start(t, localacr.Config{})
+	d := r.pushImage("a", "v1", "x")
+	for _, path := range []string{"/acr/v1/a", "/acr/v1/a/_tags/v1", "/acr/v1/a/_manifests/" + d} {
+		before := r.do("GET", path, "").want(200).body
+		got := r.do("PATCH", path, `{"deleteEnabled":false,"writeEnabled":false}`).want(200).body
+		got = strings.NewReplacer(`"deleteEnabled":false`, `"deleteEnabled":true`, `"writeEnabled":false`, `"writeEnabled":true`).Replace(got)
+		if got != before {
+			t.Errorf("more changed than was asked for:\n got %s\nwant %s", got, before)
+		}
+		r.do("PATCH", path, `{"listEnabled":false}`).want(200)
+		after := r.do("GET", path, "").want(200).body
+		if !strings.Contains(after, `"deleteEnabled":false,"writeEnabled":false,"readEnabled":true,"listEnabled":false`) {
+			t.Error(after)
+		}
+		token := "Authorization: Bearer " + r.token("repository:a:metadata_write")
+		r.raw("PATCH", path, "", token).says(200, after)
+		r.raw("PATCH", path, `{"writeEnabled":"no"}`, token).want(400)
+		r.raw("PATCH", path, `{"writeEnabled":true,"deleteEnabled":true,"listEnabled":true}`, token).says(200, before)
+	}
+	quarantine := `"listEnabled":true,"quarantineDetails":"{\"state\":\"ok\"}","quarantineState":"Passed"}`
+	got := r.do("PATCH", "/acr/v1/a/_manifests/"+d, `{"quarantineState":"Passed","quarantineDetails":"{\"state\":\"ok\"}"}`).want(200)
+	if !strings.Contains(got.body, quarantine) {
+		t.Error(got.body)
+	}
+	if !strings.Contains(r.do("GET", "/acr/v1/a/_manifests", "").body, quarantine) ||
+		strings.Contains(r.do("GET", "/acr/v1/a/_manifests?orderby=timedesc", "").body, "quarantine") {
+		t.Error("the quarantine belongs into lists by name, and not into those by time")
+	}
+}
