@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -16,7 +17,13 @@ import (
 )
 
 // rootFS is made once: archiving a tree takes a while under a race detector.
-var rootFS = sync.OnceValues(fixture.RootFS)
+var rootFS = sync.OnceValues(func() (*fixture.Manifest, error) {
+	goroot, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		return nil, err
+	}
+	return fixture.RootFS(strings.TrimSpace(string(goroot)))
+})
 
 // TestRootFileSystemGoesThereAndBack is the main job at its real size: an
 // image of a few hundred MiB, backed up, archived and looked into.
