@@ -25,7 +25,9 @@ func TestPingSaysWhatWouldBeRight(t *testing.T) {
 	}
 	plain, moved := newPlain(t), newFake(t)
 	for _, route := range []string{"GET /acr/v1/_catalog", "GET /v2/"} {
-		moved.on(route, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, plain.URL+r.URL.Path, 301) })
+		moved.on(route, func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, plain.URL+r.URL.Path, http.StatusMovedPermanently)
+		})
 	}
 	refused := newAzure(t)
 	refused.grant = func(url.Values) bool { return false }
