@@ -62,7 +62,7 @@ func (f *flight) refusal(d *demand) error {
 		return nil
 	}
 	err := f.failed(d.src)
-	if err == nil || f.phase != phaseFilling {
+	if err == nil || !f.fetching() {
 		return err
 	}
 	if d.whole && len(f.streams) > 0 || f.have.full() {
@@ -77,14 +77,14 @@ func (f *flight) refusal(d *demand) error {
 // schedule starts the ranges that readers wait for, then those that they will
 // want; f.mu is held.
 func (f *flight) schedule() {
-	if f.phase != phaseFilling || f.ctx.Err() != nil {
+	if !f.fetching() || f.ctx.Err() != nil {
 		return
 	}
 	whole := f.window.everything && f.mem == nil
 	for _, d := range f.demands {
 		switch {
 		case d.over:
-		case d.whole:
+		case d.whole && f.phase == phaseFilling:
 			whole = true
 			f.window.src = d.src
 		default:
@@ -207,7 +207,7 @@ func (f *flight) run(s *stream) {
 	f.mu.Lock()
 	f.streams = slices.DeleteFunc(f.streams, func(o *stream) bool { return o == s })
 	switch {
-	case f.phase != phaseFilling || f.ctx.Err() != nil:
+	case !f.fetching() || f.ctx.Err() != nil:
 		err = nil // nobody cares any more
 	case err != nil && s.pos < s.end && !errors.Is(err, ErrCorrupt):
 		f.streamFailed(s, err)

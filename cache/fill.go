@@ -28,7 +28,7 @@ func (f *flight) take(s *stream, buf *buffer, upto int) (more bool, err error) {
 	off, end := buf.base+int64(buf.taken), buf.base+int64(upto)
 	f.c.counters.fetched.Add(end - off)
 	f.mu.Lock()
-	if f.phase != phaseFilling || f.writing.n == 0 {
+	if !f.fetching() || f.writing.n == 0 {
 		f.mu.Unlock()
 		return false, nil
 	}
@@ -102,30 +102,35 @@ func (f *flight) write(p []byte, off int64, gap span, bulk bool) bool {
 // ledger is not asked for every write.
 const reserveStep = 4 << 20
 
-// reserve counts n bytes that are about to be written.
+// reserve counts n bytes that are about to be written. Never more than the
+// whole blob is reserved for it.
 func (f *flight) reserve(n int64, bulk bool) bool {
 	f.mu.Lock()
-	if f.allowance >= n {
-		f.allowance -= n
-		f.mu.Unlock()
+	mine := min(n, f.allowance)
+	f.allowance -= mine
+	left := int64(f.have.n)*chunkSize - f.reserved
+	f.mu.Unlock()
+	if mine == n {
 		return true
 	}
-	left := int64(f.have.n-f.have.count) * chunkSize
-	f.mu.Unlock()
-	ask := n
+	need := n - mine
+	ask := need
 	if bulk {
-		ask = max(n, min(reserveStep, left, f.c.ledger.limit/64))
+		ask = max(need, min(reserveStep, left, f.c.ledger.limit/64))
 	}
-	if !f.c.makeRoom(ask) {
-		if ask == n || !f.c.makeRoom(n) {
-			return false
-		}
-		ask = n
+	ok := f.c.makeRoom(ask)
+	if !ok && ask > need {
+		ask = need
+		ok = f.c.makeRoom(ask)
 	}
 	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !ok {
+		f.allowance += mine
+		return false
+	}
 	f.reserved += ask
-	f.allowance += ask - n
-	f.mu.Unlock()
+	f.allowance += ask - need
 	return true
 }
 
@@ -287,6 +292,7 @@ func (f *flight) verify() {
 	f.inStore = file == nil
 	f.stored.Store(file)
 	f.wake()
+	f.schedule() // without a disk some of it has to come again
 	f.mu.Unlock()
 	if file != nil {
 		f.store()

@@ -168,6 +168,12 @@ func (f *flight) ready(lo, hi int64) bool {
 	return f.stored.Load() != nil || f.have.all(chunkOf(lo), chunkEnd(hi))
 }
 
+// fetching reports whether bytes are still to come: of a download, or of a
+// verified blob without a disk; f.mu is held.
+func (f *flight) fetching() bool {
+	return f.phase == phaseFilling || f.phase == phaseWhole && f.stored.Load() == nil
+}
+
 // satisfied reports whether a demand has what it waits for; f.mu is held.
 func (f *flight) satisfied(d *demand) bool {
 	switch {
@@ -236,7 +242,7 @@ func (f *flight) wait(ctx context.Context, d *demand) error {
 // f.mu is held.
 func (f *flight) progress(d *demand) int64 {
 	sum := int64(f.phase)
-	if d.whole || f.have.n == 0 {
+	if d.whole && f.phase != phaseWhole || f.have.n == 0 {
 		return sum + f.hashed + int64(f.have.count)*chunkSize
 	}
 	first := f.have.gap(chunkOf(d.lo))

@@ -259,3 +259,16 @@ func (b *countedBody) Close() error {
 	b.change(-1)
 	return b.ReadCloser.Close()
 }
+
+// swapped is one source first and another later.
+type swapped struct {
+	first, then *fake
+	swap        atomic.Bool
+}
+
+func (s *swapped) OpenRange(ctx context.Context, off, n int64) (io.ReadCloser, error) {
+	if s.swap.Load() {
+		return s.then.OpenRange(ctx, off, n)
+	}
+	return s.first.OpenRange(ctx, off, n)
+}

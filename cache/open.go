@@ -262,6 +262,8 @@ func (f *flight) release() {
 	}
 	f.c.ledger.unpin(pinned)
 	if part != nil {
+		// Dead, or verified without the rest of the disk: not to be resumed.
+		part.remove()
 		part.close()
 		f.c.ledger.disown(part.key, reserved)
 	}

@@ -56,9 +56,10 @@ type cursors struct {
 }
 
 type cursor struct {
-	next int64 // the end of what was read
-	run  int64 // bytes that were read in a row
-	used int64 // of the clock
+	start int64 // of what was read
+	next  int64 // and its end
+	run   int64 // bytes that were read between: no more than there are
+	used  int64 // of the clock
 }
 
 // disorder is how far from the expected place a read still belongs to a run:
@@ -74,10 +75,8 @@ func (c *cursors) note(off, n int64) int64 {
 	for i := range c.list {
 		k := &c.list[i]
 		if k.used > 0 && off <= k.next+min(k.run, disorder) && off+n >= k.next-min(k.run, disorder) {
-			if end := off + n; end > k.next {
-				k.run += min(n, end-k.next)
-				k.next = end
-			}
+			k.next = max(k.next, off+n)
+			k.run = min(k.run+n, k.next-k.start)
 			k.used = c.clock
 			return k.run
 		}
@@ -85,7 +84,7 @@ func (c *cursors) note(off, n int64) int64 {
 			oldest = k
 		}
 	}
-	*oldest = cursor{next: off + n, run: n, used: c.clock}
+	*oldest = cursor{start: off, next: off + n, run: n, used: c.clock}
 	return n
 }
 

@@ -1,0 +1,277 @@
+package cache
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
+)
+
+// onDisk is what a cache directory really takes.
+func onDisk(t *testing.T, dir string) int64 {
+	t.Helper()
+	var sum int64
+	for _, sub := range []string{"blobs", "partial", "tmp"} {
+		filepath.WalkDir(filepath.Join(dir, sub), func(path string, e fs.DirEntry, err error) error {
+			if err == nil && !e.IsDir() {
+				if info, err := e.Info(); err == nil {
+					sum += min(info.Sys().(*syscall.Stat_t).Blocks*512, info.Size()+pageSize)
+				}
+			}
+			return nil
+		})
+	}
+	return sum
+}
+
+// TestLimitHoldsAtEveryMoment looks at the disk after every piece.
+func TestLimitHoldsAtEveryMoment(t *testing.T) {
+	const limit = 48 << 20
+	dir := filepath.Join(t.TempDir(), "cache")
+	c := open(t, Config{Dir: dir, Size: limit})
+	for i := range 6 {
+		data := bytesOf(byte(50+i), 10<<20+i)
+		b := handle(t, c, data, newFake(data))
+		for off := 0; off < len(data); off += 1 << 20 {
+			wantRead(t, b, data, off, 1<<20)
+			if used := onDisk(t, dir); used > limit+maxRange/16 {
+				t.Fatalf("%d bytes on disk, limit %d", used, limit)
+			}
+		}
+		fetch(t, b)
+		b.Close()
+		settle(t, c)
+		verify(t, c)
+		if s := c.Stats(); s.Stored+s.Partial+s.Evicted > limit {
+			t.Fatalf("stats %+v", s)
+		}
+	}
+	if s := c.Stats(); s.Files != 4 || s.Evictions != 2 || s.Diskless != 0 {
+		t.Errorf("stats %+v", s)
+	}
+}
+
+// TestLeastRecentlyUsedGoesFirst, also when the use was before a restart.
+func TestLeastRecentlyUsedGoesFirst(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "cache")
+	blobs := make([][]byte, 4)
+	c := open(t, Config{Dir: dir, Size: 40 << 20})
+	for i := range blobs {
+		blobs[i] = bytesOf(byte(60+i), 10<<20)
+	}
+	for _, data := range blobs[:3] {
+		b := handle(t, c, data, newFake(data))
+		fetch(t, b)
+		b.Close()
+		settle(t, c)
+	}
+	// Used again, longer ago than uses are kept out of the index.
+	c.ledger.mu.Lock()
+	for _, it := range c.ledger.items {
+		it.used -= 2 * touchEvery.Milliseconds()
+	}
+	c.ledger.mu.Unlock()
+	b := handle(t, c, blobs[0], nil)
+	wantAll(t, b, blobs[0])
+	b.Close()
+	settle(t, c)
+	shut(t, c)
+
+	c = open(t, Config{Dir: dir, Size: 30 << 20})
+	b = handle(t, c, blobs[3], newFake(blobs[3]))
+	fetch(t, b)
+	for i, want := range []bool{true, false, true, true} {
+		b := handle(t, c, blobs[i], nil)
+		if got := b.Stored(); got != want {
+			t.Errorf("blob %d is stored: %v, want %v", i, got, want)
+		}
+	}
+}
+
+// TestPartialsCountAndAreEvicted when nobody has them open.
+func TestPartialsCountAndAreEvicted(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "cache")
+	c := open(t, Config{Dir: dir, Size: 30 << 20})
+	first := bytesOf(65, 20<<20)
+	src := newFake(first)
+	gate := holdAt(12 << 20)
+	src.gate = gate.wait
+	b := handle(t, c, first, src)
+	wantRead(t, b, first, 0, 8<<20)
+	if s := c.Stats(); s.Partial < 8<<20 {
+		t.Errorf("stats %+v", s)
+	}
+	b.Close()
+	gate.release(64 << 20)
+	settle(t, c)
+	if s := c.Stats(); s.Partial < 8<<20 || s.Partial > 13<<20 {
+		t.Errorf("parked: stats %+v", s)
+	}
+	second := bytesOf(66, 28<<20)
+	b = handle(t, c, second, newFake(second))
+	wantAll(t, b, second)
+	fetch(t, b)
+	if s := c.Stats(); s.Partial != 0 || s.Stored != int64(len(second)) || s.Evictions != 1 {
+		t.Errorf("stats %+v", s)
+	}
+	if names := listNames(filepath.Join(dir, "partial")); len(names) > 0 {
+		t.Errorf("partials left: %v", names)
+	}
+}
+
+// TestReadingWithoutTheDisk: a blob larger than the cache, and one beside
+// which everything is in use, are read as any other, and nothing grows.
+func TestReadingWithoutTheDisk(t *testing.T) {
+	for _, size := range []int{3 << 20, 40 << 20} {
+		for _, verifyWhen := range []Verify{VerifyStream, VerifyStrict} {
+			var log logged
+			c := open(t, Config{Size: 2 << 20, Logger: log.logger(), Verify: verifyWhen})
+			data := bytesOf(70, size)
+			src := newFake(data)
+			b := handle(t, c, data, src)
+			rng := rand.New(rand.NewPCG(1, 1))
+			for range 20 {
+				wantRead(t, b, data, rng.IntN(size-10000), 5000)
+			}
+			wantAll(t, b, data)
+			fetch(t, b)
+			wantAll(t, b, data)
+			wantRead(t, b, data, 0, size)
+			b.f.mu.Lock()
+			held := len(b.f.mem.chunks)
+			b.f.mu.Unlock()
+			if held*chunkSize > memoryBytes+maxPiece {
+				t.Errorf("size %d: %d chunks in memory", size, held)
+			}
+			if b.Stored() || log.count("level=WARN") != 1 {
+				t.Errorf("size %d: stored %v, log %s", size, b.Stored(), &log.lines)
+			}
+			if _, ok := b.File(); ok {
+				t.Errorf("size %d: there is a file", size)
+			}
+			verify(t, c)
+			b.Close()
+		}
+	}
+}
+
+// TestWithoutTheDiskBytesAreChecked: what comes a second time is what came the
+// first time, and the whole has the digest, or the blob is dead.
+func TestWithoutTheDiskBytesAreChecked(t *testing.T) {
+	data := bytesOf(71, 40<<20)
+	for name, corrupt := range map[string]func(src *fake){
+		"wrong once, right later": func(src *fake) {
+			wrong := bytes.Clone(data)
+			wrong[1<<20] ^= 1
+			src.data = wrong
+		},
+		"right once, wrong later": func(src *fake) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := open(t, Config{Size: 2 << 20})
+			src := newFake(bytes.Clone(data))
+			b := handle(t, c, data, &swapped{first: src, then: newFake(data)})
+			if name == "wrong once, right later" {
+				corrupt(src)
+				p := make([]byte, 10)
+				if _, err := b.ReadAt(context.Background(), p, 1<<20); err != nil {
+					t.Fatal(err)
+				}
+				b.src.Source.(*swapped).swap.Store(true)
+				if err := b.Fetch(context.Background()); !errors.Is(err, ErrCorrupt) {
+					t.Fatalf("the bytes that were served are wrong: %v", err)
+				}
+				return
+			}
+			fetch(t, b) // verified, and mostly dropped
+			wrong := bytes.Clone(data)
+			wrong[1<<20] ^= 1
+			b.src.Source.(*swapped).then = newFake(wrong)
+			b.src.Source.(*swapped).swap.Store(true)
+			if _, err := readAll(b, len(data), 128<<10); !errors.Is(err, ErrCorrupt) {
+				t.Fatalf("wrong bytes after the digest matched: %v", err)
+			}
+		})
+	}
+}
+
+// TestDiskFullInTheMiddle takes the disk away while a blob is read.
+func TestDiskFullInTheMiddle(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "cache")
+	var log logged
+	c := open(t, Config{Dir: dir, Size: 30 << 20, Logger: log.logger()})
+	// Everything but 12 MiB is in use.
+	use := bytesOf(72, 18<<20)
+	pin := handle(t, c, use, newFake(use))
+	fetch(t, pin)
+	data := bytesOf(73, 26<<20)
+	b := handle(t, c, data, newFake(data))
+	wantAll(t, b, data)
+	fetch(t, b)
+	wantAll(t, b, data)
+	small := bytesOf(74, 1<<20)
+	if err := c.Put(digest.FromBytes(small), small); err != nil {
+		t.Errorf("put on a full disk: %v", err)
+	}
+	if b.Stored() || log.count("level=WARN") != 1 {
+		t.Errorf("stored %v, log %s", b.Stored(), &log.lines)
+	}
+	wantAll(t, pin, use)
+	b.Close()
+	pin.Close()
+	settle(t, c)
+	// With room again the next download is stored.
+	b = handle(t, c, data, newFake(data))
+	wantAll(t, b, data)
+	fetch(t, b)
+	if !b.Stored() {
+		t.Errorf("stats %+v", c.Stats())
+	}
+}
+
+// TestWriteErrorInTheMiddle: the file takes no more bytes.
+func TestWriteErrorInTheMiddle(t *testing.T) {
+	for _, size := range []int{6 << 20, 30 << 20} {
+		var log logged
+		c := open(t, Config{Logger: log.logger()})
+		data := bytesOf(75, size)
+		src, gate := newFake(data), holdAt(int64(size/2))
+		src.step, src.gate = chunkSize, gate.wait
+		b := handle(t, c, data, src)
+		done := pending(b, 0, size)
+		for src.given.Load() < int64(size/2) {
+			time.Sleep(time.Millisecond)
+		}
+		b.f.mu.Lock()
+		file := b.f.part.file
+		b.f.mu.Unlock()
+		readOnly, err := os.Open(file.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		// From now on writing to it is EBADF.
+		if err := unix.Dup3(int(readOnly.Fd()), int(file.Fd()), 0); err != nil {
+			t.Fatal(err)
+		}
+		readOnly.Close()
+		gate.release(int64(size))
+		if err := <-done; err != nil {
+			t.Fatalf("size %d: %v", size, err)
+		}
+		wantAll(t, b, data)
+		if b.Stored() || log.count("level=WARN") != 1 {
+			t.Errorf("size %d: stored %v, log %s", size, b.Stored(), &log.lines)
+		}
+		b.Close()
+		settle(t, c)
+	}
+}
