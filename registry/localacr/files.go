@@ -26,26 +26,36 @@ import (
 type files struct {
 	blobs, uploads string
 	busy           *keylock
+	ready          *sync.Map // folders whose own names are known to be on disk
 }
 
 func openFiles(root string) (files, error) {
-	f := files{filepath.Join(root, "blobs"), filepath.Join(root, "uploads"), &keylock{}}
+	f := files{filepath.Join(root, "blobs"), filepath.Join(root, "uploads"), &keylock{}, &sync.Map{}}
 	if err := os.MkdirAll(f.uploads, 0o700); err != nil {
 		return f, err
 	}
-	// All folders are made and synced once, so that no push has to.
 	for _, algorithm := range []string{"sha256", "sha512"} {
-		dir := filepath.Join(f.blobs, algorithm)
-		for i := range 256 {
-			if err := os.MkdirAll(filepath.Join(dir, fmt.Sprintf("%02x", i)), 0o700); err != nil {
-				return f, err
-			}
-		}
-		if err := syncFile(dir); err != nil {
+		if err := os.MkdirAll(filepath.Join(f.blobs, algorithm), 0o700); err != nil {
 			return f, err
 		}
 	}
 	return f, errors.Join(syncFile(f.blobs), syncFile(root))
+}
+
+// makeFolder creates a blob's folder durably, once per process.
+func (f files) makeFolder(path string) error {
+	dir := filepath.Dir(path)
+	if _, ok := f.ready.Load(dir); ok {
+		return nil
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if err := syncFile(filepath.Dir(dir)); err != nil {
+		return err
+	}
+	f.ready.Store(dir, true)
+	return nil
 }
 
 // path is where the blob of a valid digest is.
@@ -73,6 +83,9 @@ func (f files) adopt(ctx context.Context, temp, digest string, link func() error
 			return err
 		}
 		return link()
+	}
+	if err := f.makeFolder(path); err != nil {
+		return err
 	}
 	if err := syncFile(temp); err != nil {
 		return err

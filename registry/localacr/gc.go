@@ -2,7 +2,9 @@ package localacr
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -116,6 +118,9 @@ func (s *Server) collectFiles(ctx context.Context, before time.Time, c *Collecte
 		for i := range 256 {
 			dir := filepath.Join(s.store.files.blobs, algorithm, fmt.Sprintf("%02x", i))
 			entries, err := os.ReadDir(dir)
+			if errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
 			if err != nil {
 				return err
 			}
