@@ -169,7 +169,11 @@ func (s *artifacts) get(ctx context.Context, repo string, d digest.Digest) (*art
 		if a := s.onDisk(ctx, d); a != nil {
 			return s.keep(a), nil
 		}
-		raw, _, err := s.t.registry.Manifest(ctx, registry.Ref{Repository: repo, Digest: d})
+		var raw []byte
+		err := s.t.outage.ask(func() (err error) {
+			raw, _, err = s.t.registry.Manifest(ctx, registry.Ref{Repository: repo, Digest: d})
+			return err
+		})
 		if err != nil {
 			return nil, err
 		}

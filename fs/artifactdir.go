@@ -2,7 +2,8 @@ package fs
 
 import (
 	"context"
-	"strings"
+	"errors"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -33,12 +34,15 @@ var (
 	_ fusefs.NodeLookuper    = (*artifactDir)(nil)
 	_ fusefs.NodeGetxattrer  = (*artifactDir)(nil)
 	_ fusefs.NodeListxattrer = (*artifactDir)(nil)
+	_ fusefs.NodeSetxattrer  = (*artifactDir)(nil)
+	_ fusefs.NodeUnlinker    = (*artifactDir)(nil)
+	_ fusefs.NodeRmdirer     = (*artifactDir)(nil)
 	_ lister                 = (*artifactDir)(nil)
 )
 
 func (d *artifactDir) attr() attr {
 	f := d.learned()
-	return attr{perm: dirPerm, nlink: 1, mtime: f.updated, btime: f.created, valid: nameTimeout}
+	return attr{perm: dirPerm, nlink: 1, mtime: f.updated, btime: f.created, valid: d.t.nameTimeout}
 }
 
 func (d *artifactDir) where() string {
@@ -61,12 +65,24 @@ func (d *artifactDir) learned() facts {
 	return d.facts
 }
 
+// bound is the digest that the node was made for, "" where a listing did not
+// tell it.
+func (d *artifactDir) bound() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.digest.String()
+}
+
 // resolve returns the digest that the directory is bound to.
 func (d *artifactDir) resolve(ctx context.Context) (digest.Digest, error) {
 	d.mu.Lock()
 	dgst := d.digest
 	d.mu.Unlock()
-	if dgst != "" {
+	switch dgst {
+	case "":
+	case ghostDigest:
+		return "", errNotFound
+	default:
 		return dgst, nil
 	}
 	p, err := d.t.propertiesSince(ctx, registry.Ref{Repository: d.repo.name, Tag: d.tag}, d.since)
@@ -106,7 +122,7 @@ func (d *artifactDir) lookupIn(ctx context.Context, at *fusefs.Inode, dir, name 
 	if f := a.root.below(dir); f != nil {
 		e, ok = f.find(name)
 	}
-	if !ok {
+	if !ok || d.t.hidden.of(d.where()).has(a.digest.String(), join(dir, name)) {
 		return nil, d.t.fail("lookup", join(d.where(), join(dir, name)), errNotFound)
 	}
 	return d.child(ctx, at, dir, a, e, out)
@@ -143,7 +159,7 @@ func (d *artifactDir) child(ctx context.Context, at *fusefs.Inode, dir string, a
 		case err == nil:
 			size = asked
 		case errnoOf(err) == syscall.ENOENT:
-			valid = nameTimeout // listed all the same; opening it says what is wrong
+			valid = d.t.nameTimeout // listed all the same; opening it says what is wrong
 		default:
 			return nil, d.t.fail("lookup", where, cause(ctx, err))
 		}
@@ -186,22 +202,47 @@ func (d *artifactDir) knownIn(at *fusefs.Inode, dir string) (contents, bool) {
 
 func (d *artifactDir) contentsOf(ctx context.Context, at *fusefs.Inode, dir string) (contents, error) {
 	a, err := d.artifact(ctx)
-	if err != nil {
-		return contents{}, cause(ctx, err)
+	switch {
+	case err == nil:
+		return d.list(at, dir, a), nil
+	case d.ghost(err):
+		return contents{id: firstID}, nil
 	}
-	return d.list(at, dir, a), nil
+	return contents{}, cause(ctx, err)
+}
+
+// ghost tells whether the artifact is missing because it went along with
+// something that this mount deleted. Then the directory is empty and can still
+// be removed by whoever is walking there.
+func (d *artifactDir) ghost(err error) bool {
+	switch {
+	case !errors.Is(err, errNotFound):
+		return false
+	case d.tag != "":
+		return d.repo.changedTags.ghost(d.tag)
+	case !d.repo.mayHaveGoneAlong(err):
+		return false
+	}
+	if dgst, _ := parseDigest(d.name); !d.repo.changedManifests.ghost(dgst.String()) {
+		d.repo.changedManifests.takeAlong(dgst.String(), d.learned().updated)
+	}
+	return true
 }
 
 func (d *artifactDir) list(at *fusefs.Inode, dir string, a *artifact) contents {
-	f := a.root.below(dir)
-	if f == nil {
-		return contents{id: firstID}
+	var entries []entry
+	if f := a.root.below(dir); f != nil {
+		entries = f.entries
+	}
+	hidden, hides := d.t.hidden.of(d.where()).in(a.digest.String(), dir)
+	if hides > 0 {
+		entries = slices.DeleteFunc(slices.Clone(entries), func(e entry) bool { return hidden[e.name] })
 	}
 	return contents{
-		id: firstID, // bound to a digest: the same for ever
-		n:  len(f.entries),
+		id: contentsID(0, hides), // bound to a digest: otherwise the same for ever
+		n:  len(entries),
 		entry: func(i int) fuse.DirEntry {
-			e := f.entries[i]
+			e := entries[i]
 			where := join(d.where(), join(dir, e.name))
 			switch e.kind {
 			case entryBlob:
@@ -216,7 +257,7 @@ func (d *artifactDir) list(at *fusefs.Inode, dir string, a *artifact) contents {
 		child: func(ctx context.Context, i int, out *fuse.EntryOut) (*fusefs.Inode, syscall.Errno) {
 			ctx, done := d.t.opContext(ctx)
 			defer done()
-			return d.child(ctx, at, dir, a, f.entries[i], out)
+			return d.child(ctx, at, dir, a, entries[i], out)
 		},
 	}
 }
@@ -249,30 +290,4 @@ func (d *artifactDir) Getxattr(ctx context.Context, name string, dest []byte) (u
 
 func (d *artifactDir) Listxattr(ctx context.Context, dest []byte) (uint32, syscall.Errno) {
 	return d.t.listxattr(ctx, d, d.attrs(), dest)
-}
-
-// folderDir is a directory inside an artifact: part of a layer's title, or
-// the links to an index's children.
-type folderDir struct {
-	directory
-	top  *artifactDir
-	path string // below top
-}
-
-var (
-	_ fusefs.NodeLookuper = (*folderDir)(nil)
-	_ lister              = (*folderDir)(nil)
-)
-
-func (d *folderDir) attr() attr    { return plainDir }
-func (d *folderDir) where() string { return strings.Join([]string{d.top.where(), d.path}, "/") }
-
-func (d *folderDir) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*fusefs.Inode, syscall.Errno) {
-	return d.top.lookupIn(ctx, &d.Inode, d.path, name, out)
-}
-
-func (d *folderDir) known() (contents, bool) { return d.top.knownIn(&d.Inode, d.path) }
-
-func (d *folderDir) contents(ctx context.Context) (contents, error) {
-	return d.top.contentsOf(ctx, &d.Inode, d.path)
 }

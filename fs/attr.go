@@ -2,6 +2,7 @@ package fs
 
 import (
 	"context"
+	"strings"
 	"syscall"
 	"time"
 
@@ -153,18 +154,12 @@ func (n *node) Setattr(ctx context.Context, f fusefs.FileHandle, in *fuse.SetAtt
 }
 
 func (n *node) Setxattr(ctx context.Context, name string, value []byte, flags uint32) syscall.Errno {
+	if n.t.writable != nil && !strings.HasPrefix(name, ociPrefix) {
+		return n.t.fail("setxattr", n.self().where(), errNoSupport)
+	}
 	return n.refuse("setxattr", "")
 }
 
 func (n *node) Removexattr(ctx context.Context, name string) syscall.Errno {
 	return n.refuse("removexattr", "")
-}
-
-// refuse answers a change that is not possible here.
-func (n *node) refuse(op, name string) syscall.Errno {
-	path := n.self().where()
-	if name != "" {
-		path = join(path, name)
-	}
-	return n.t.fail(op, path, errReadOnly)
 }

@@ -43,12 +43,22 @@ type Blobs interface {
 	OpenBlob(ctx context.Context, repo string, d digest.Digest, off, n int64) (io.ReadCloser, error)
 }
 
+// Editor changes. Update sets the flags that the patch names and returns the
+// properties afterwards. A Delete that finds nothing is ErrNotFound, unless it
+// was our own earlier try that deleted it.
+type Editor interface {
+	Update(ctx context.Context, ref registry.Ref, patch registry.AccessPatch) (registry.Properties, error)
+	Delete(ctx context.Context, ref registry.Ref) error
+	DeleteBlob(ctx context.Context, repo string, d digest.Digest) error
+}
+
 // Registry is all that a mount needs of a registry.
 type Registry interface {
 	Catalog
 	Inspector
 	Manifests
 	Blobs
+	Editor
 }
 
 var _ Registry = (*registry.Client)(nil)

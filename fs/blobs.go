@@ -6,6 +6,8 @@ import (
 
 	fusefs "github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/acrfs/acrfs/registry"
 )
 
 // blobsDir is a repository's _blobs: any blob by its digest. It is empty when
@@ -17,6 +19,7 @@ type blobsDir struct {
 
 var (
 	_ fusefs.NodeLookuper = (*blobsDir)(nil)
+	_ fusefs.NodeUnlinker = (*blobsDir)(nil)
 	_ lister              = (*blobsDir)(nil)
 )
 
@@ -34,7 +37,26 @@ func (d *blobsDir) Lookup(ctx context.Context, name string, out *fuse.EntryOut) 
 	if err != nil {
 		return nil, d.t.fail("lookup", join(d.where(), name), cause(ctx, err))
 	}
-	return newBlobFile(ctx, &d.Inode, d.repo, name, dgst, size, nameTimeout, out), 0
+	return newBlobFile(ctx, &d.Inode, d.repo, name, dgst, size, d.t.nameTimeout, out), 0
+}
+
+// Unlink deletes the blob.
+func (d *blobsDir) Unlink(ctx context.Context, name string) syscall.Errno {
+	where := join(d.where(), name)
+	dgst, ok := parseDigest(name)
+	if !ok {
+		return d.t.fail("unlink", where, errNotFound)
+	}
+	ctx, done := d.t.opContext(ctx)
+	defer done()
+	err := d.t.permitted(ctx, "delete blob", registry.Ref{Repository: d.repo.name, Digest: dgst})
+	if err == nil {
+		err = d.repo.deleteBlob(ctx, dgst)
+	}
+	if err != nil {
+		return d.t.fail("unlink", where, cause(ctx, err))
+	}
+	return 0
 }
 
 func (d *blobsDir) known() (contents, bool) { return contents{id: firstID}, true }

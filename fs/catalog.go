@@ -46,6 +46,43 @@ func (c *catalog) at(path string) *component {
 	return comp
 }
 
+// names are the repositories, in no order.
+func (c *catalog) names() []string {
+	var names []string
+	for path, comp := range c.components {
+		if comp.repository {
+			names = append(names, path)
+		}
+	}
+	return names
+}
+
+// visible is a snapshot of the catalog without the repositories that this mount
+// deleted since. It is made once for each of their states.
+func (t *tree) visible(s *snapshot[*catalog]) *catalog {
+	if t.changedRepositories.empty() {
+		return s.value
+	}
+	version := t.changedRepositories.version()
+	if v := t.view.Load(); v != nil && v.of == s && v.version == version {
+		return v.catalog
+	}
+	names := slices.DeleteFunc(s.value.names(), func(name string) bool {
+		_, gone := t.changedRepositories.apply(name, s.at, facts{})
+		return gone
+	})
+	c := newCatalog(names)
+	t.view.Store(&catalogView{of: s, version: version, catalog: c})
+	return c
+}
+
+// catalogView is what visible made last.
+type catalogView struct {
+	of      *snapshot[*catalog]
+	version uint64
+	catalog *catalog
+}
+
 // join is a path below another one, the root being "".
 func join(parent, name string) string {
 	if parent == "" {

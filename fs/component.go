@@ -3,6 +3,7 @@ package fs
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -28,7 +29,9 @@ var (
 	_ fusefs.NodeLookuper    = (*componentDir)(nil)
 	_ fusefs.NodeGetxattrer  = (*componentDir)(nil)
 	_ fusefs.NodeListxattrer = (*componentDir)(nil)
+	_ fusefs.NodeSetxattrer  = (*componentDir)(nil)
 	_ fusefs.NodeIoctler     = (*componentDir)(nil)
+	_ fusefs.NodeRmdirer     = (*componentDir)(nil)
 	_ lister                 = (*componentDir)(nil)
 )
 
@@ -54,17 +57,22 @@ func (t *tree) component(ctx context.Context, path string) (isRepository bool, l
 	case ctx.Err() != nil:
 		return false, 0, cause(ctx, err)
 	case t.catalog.last() != nil:
-		cat = t.catalog.last()
-		if c := cat.value.components[path]; c != nil {
+		if c := t.visible(t.catalog.last()).components[path]; c != nil {
 			return c.repository, 0, nil
 		}
 		return false, 0, err
 	default:
 		return true, 0, nil
 	}
-	left = cat.left(t.ttl, nameTimeout)
-	if c := cat.value.components[path]; c != nil {
+	left = cat.left(t.ttl, t.nameTimeout)
+	if c := t.visible(cat).components[path]; c != nil {
 		return c.repository, left, nil
+	}
+	if t.changedRepositories.ghost(path) {
+		return true, 0, nil
+	}
+	if _, gone := t.changedRepositories.apply(path, cat.at, facts{}); gone {
+		return false, 0, errNotFound
 	}
 	d, err := t.properties(ctx, registry.Ref{Repository: path})
 	if err != nil {
@@ -75,9 +83,9 @@ func (t *tree) component(ctx context.Context, path string) (isRepository bool, l
 
 func (d *componentDir) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*fusefs.Inode, syscall.Errno) {
 	path := join(d.path, name)
-	if d.path != "" && d.repository.Load() {
+	if d.path != "" && d.repository.Load() && !d.t.hidden.of(d.where()).has("", name) {
 		if child := d.repositoryDir(ctx, name); child != nil {
-			d.t.fillEntry(out, plainDir, nameTimeout)
+			d.t.fillEntry(out, plainDir, d.t.nameTimeout)
 			return child, 0
 		}
 	}
@@ -137,7 +145,7 @@ func (d *componentDir) known() (contents, bool) {
 	if cat == nil {
 		return contents{}, false
 	}
-	comp := cat.value.components[d.path]
+	comp := d.t.visible(cat).components[d.path]
 	if comp == nil {
 		return contents{}, false
 	}
@@ -151,14 +159,18 @@ func (d *componentDir) contents(ctx context.Context) (contents, error) {
 			// Nobody may see the catalog; a repository that is known by
 			// name can still be listed itself.
 			if _, tagsErr := d.t.repository(d.path).tags.get(ctx); tagsErr == nil {
-				return d.list(&snapshot[*catalog]{}, &component{repository: true}), nil
+				return d.list(&snapshot[*catalog]{value: newCatalog(nil)}, &component{repository: true}), nil
 			}
 		}
 		return contents{}, cause(ctx, err)
 	}
-	comp := cat.value.components[d.path]
-	if comp == nil {
-		// Not listed: hidden, or gone.
+	comp := d.t.visible(cat).components[d.path]
+	switch {
+	case comp != nil:
+	case d.t.changedRepositories.ghost(d.path):
+		comp = &component{repository: d.repository.Load()}
+	default:
+		// Not listed: hidden by the registry, or gone.
 		if _, err := d.t.properties(ctx, registry.Ref{Repository: d.path}); err != nil {
 			return contents{}, cause(ctx, err)
 		}
@@ -173,6 +185,11 @@ func (d *componentDir) list(cat *snapshot[*catalog], comp *component) contents {
 		own = repositoryDirs
 		d.repository.Store(true)
 	}
+	hidden, hides := d.t.hidden.of(d.where()).in("", "")
+	if hides > 0 {
+		own = slices.DeleteFunc(slices.Clone(own), func(name string) bool { return hidden[name] })
+	}
+	view := d.t.visible(cat)
 	name := func(i int) string {
 		if i < len(own) {
 			return own[i]
@@ -180,7 +197,7 @@ func (d *componentDir) list(cat *snapshot[*catalog], comp *component) contents {
 		return comp.children[i-len(own)]
 	}
 	return contents{
-		id: firstID + cat.seq,
+		id: contentsID(cat.seq, d.t.changedRepositories.version()+hides),
 		n:  len(own) + len(comp.children),
 		entry: func(i int) fuse.DirEntry {
 			ino := inoOf("component", join(d.path, name(i)))
@@ -191,11 +208,11 @@ func (d *componentDir) list(cat *snapshot[*catalog], comp *component) contents {
 		},
 		child: func(ctx context.Context, i int, out *fuse.EntryOut) (*fusefs.Inode, syscall.Errno) {
 			if i < len(own) {
-				d.t.fillEntry(out, plainDir, nameTimeout)
+				d.t.fillEntry(out, plainDir, d.t.nameTimeout)
 				return d.repositoryDir(ctx, own[i]), 0
 			}
-			isRepository := cat.value.components[join(d.path, name(i))].repository
-			return d.child(ctx, name(i), isRepository, cat.left(d.t.ttl, nameTimeout), out), 0
+			isRepository := view.components[join(d.path, name(i))].repository
+			return d.child(ctx, name(i), isRepository, cat.left(d.t.ttl, d.t.nameTimeout), out), 0
 		},
 	}
 }
@@ -206,6 +223,8 @@ func (d *componentDir) properties(ctx context.Context) (registry.Properties, err
 		return registry.Properties{}, nil
 	}
 	p, err := d.t.properties(ctx, registry.Ref{Repository: d.path})
+	f, _ := d.t.changedRepositories.apply(d.path, p.at, factsOf(p.properties))
+	f.fill(&p.properties)
 	return p.properties, err
 }
 

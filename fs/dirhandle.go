@@ -20,6 +20,10 @@ type contents struct {
 	child func(ctx context.Context, i int, out *fuse.EntryOut) (*fusefs.Inode, syscall.Errno)
 }
 
+// contentsID tells apart the contents made of a snapshot and of what this mount
+// changed since.
+func contentsID(snapshot, version uint64) uint64 { return firstID + snapshot<<32 + version }
+
 // lister is a kind of directory as its handles see it.
 type lister interface {
 	self

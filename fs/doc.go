@@ -45,7 +45,8 @@
 // # What the kernel may keep
 //
 // What is reached through a digest, for a day. Names of repositories, tags and
-// manifests for what is left of the snapshot that told them, at most a second.
+// manifests for what is left of the snapshot that told them, at most a second,
+// and on a writable mount not at all.
 // Directories by kernelCopy (dirhandle.go): only while they show the same
 // snapshot. File content always, since a digest's content cannot change.
 //
@@ -68,6 +69,24 @@
 // Tags and manifests answer from the listings; a repository costs one request
 // within the TTL.
 //
+// # Changes
+//
+// Only with Config.Writable. Removing the directory of a tag, manifest or
+// repository is the deletion, and its error is the registry's answer; a blob
+// is removed in _blobs. Unlinking a name inside an artifact sends nothing: it
+// hides the name for a minute (hidden.go), so that rm -r ends in one deletion
+// while a tool that only unlinks deletes nothing. A manifest that something
+// live needs is EBUSY (live.go).
+//
+// What was changed is laid over the snapshots (changes.go) instead of fetching
+// them again: lists lag behind changes, and a thousand deletions must not fetch
+// a thousand lists. What a deletion took along can be removed for another
+// minute by whoever is walking there; it is not listed.
+//
+// A tag is deleted only while it points where it did when its names were
+// unlinked; when that knowledge is older than a second, the registry is asked
+// first. Every change and every refusal is written down (audit.go).
+//
 // # Errors
 //
 // errno.go has the one table, and fail, the one place that logs a failed
@@ -83,7 +102,8 @@
 // # Departures from POSIX
 //
 // A directory's link count is 1 and does not tell its subdirectories. Blobs
-// have two links at least, however few names are in sight. The mount is
-// read-only: every change is EROFS, from the kernel and, after a remount,rw,
-// from every node. atime is mtime.
+// have two links at least, however few names are in sight. A name that was
+// unlinked can come back. On a read-only mount every change is EROFS, from the
+// kernel and, after a remount,rw, from every node; on a writable one whatever is
+// no deletion and no flag is EPERM. atime is mtime.
 package fs

@@ -43,6 +43,11 @@ var errnos = []struct {
 	{registry.ErrUnavailable, syscall.EIO},
 	{context.DeadlineExceeded, syscall.ETIMEDOUT},
 	{errReadOnly, syscall.EROFS},
+	{errNotEmpty, syscall.ENOTEMPTY},
+	{errNeeded, syscall.EBUSY},
+	{errExists, syscall.EEXIST},
+	{errInvalid, syscall.EINVAL},
+	{errNoSupport, syscall.ENOTSUP},
 	{errNotAllowed, syscall.EPERM},
 	{errNoData, syscall.ENODATA},
 	{errTooBig, syscall.E2BIG},
@@ -72,7 +77,7 @@ func (t *tree) fail(op, path string, err error) syscall.Errno {
 	case errors.Is(err, cache.ErrCorrupt), errors.Is(err, registry.ErrCorrupt):
 		level = slog.LevelError
 	case errno == syscall.ENOENT, errno == syscall.EINTR, errno == syscall.EROFS,
-		errno == syscall.ENODATA, errno == syscall.ESTALE:
+		errno == syscall.ENODATA, errno == syscall.ESTALE, errno == syscall.ENOTEMPTY:
 		level = slog.LevelDebug
 	}
 	t.stats.failures.Add(1)

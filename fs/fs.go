@@ -37,6 +37,10 @@ type Config struct {
 	UID, GID *uint32
 	// AllowOther lets users other than the mounting one see the mount.
 	AllowOther bool
+	// Writable lets items be deleted and their flags be set. nil: the mount is
+	// read-only, to the kernel and in itself.
+	Writable *Writable
+
 	// Debug logs every request of the kernel at debug level.
 	Debug bool
 }
@@ -86,8 +90,8 @@ type Mounted struct {
 	finish     sync.Once
 }
 
-// Mount mounts a registry, read-only, on an empty directory and returns when
-// the mount answers. It does not ask the registry anything.
+// Mount mounts a registry on an empty directory and returns when the mount
+// answers. It does not ask the registry anything.
 func Mount(mountpoint string, cfg Config) (*Mounted, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -110,6 +114,10 @@ func Mount(mountpoint string, cfg Config) (*Mounted, error) {
 // because go-fuse would put them wherever a node answers "not at all".
 func mountOptions(cfg Config) *fusefs.Options {
 	debug := log.New(logWriter{cfg.Logger}, "", 0)
+	options, flags := []string{"default_permissions"}, uintptr(syscall.MS_NOSUID|syscall.MS_NODEV)
+	if cfg.Writable == nil {
+		options, flags = append(options, "ro"), flags|syscall.MS_RDONLY
+	}
 	return &fusefs.Options{
 		NullPermissions: true,
 		Logger:          debug,
@@ -117,9 +125,9 @@ func mountOptions(cfg Config) *fusefs.Options {
 		MountOptions: fuse.MountOptions{
 			Name:              "acrfs",
 			FsName:            cfg.Name,
-			Options:           []string{"ro", "default_permissions"},
+			Options:           options,
 			DirectMount:       true,
-			DirectMountFlags:  syscall.MS_NOSUID | syscall.MS_NODEV | syscall.MS_RDONLY,
+			DirectMountFlags:  flags,
 			AllowOther:        cfg.AllowOther,
 			MaxBackground:     maxBackground,
 			MaxWrite:          maxRead,

@@ -43,7 +43,7 @@ func newManifestFile(ctx context.Context, dir *artifactDir, a *artifact, f facts
 	file.mu.Lock()
 	file.facts, file.time = f, time
 	file.mu.Unlock()
-	dir.t.fillEntry(out, file.attr(), nameTimeout)
+	dir.t.fillEntry(out, file.attr(), dir.t.nameTimeout)
 	return known
 }
 
@@ -52,7 +52,7 @@ func (m *manifestFile) where() string { return join(m.dir.where(), manifestName)
 func (m *manifestFile) attr() attr {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	a := attr{perm: filePerm, nlink: 1, size: m.size, mtime: m.time, valid: nameTimeout}
+	a := attr{perm: filePerm, nlink: 1, size: m.size, mtime: m.time, valid: m.t.nameTimeout}
 	if m.facts.locked() {
 		a.perm = lockedPerm
 	}

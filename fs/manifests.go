@@ -8,6 +8,8 @@ import (
 	fusefs "github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/acrfs/acrfs/registry"
 )
 
 // manifestsDir is a repository's _manifests.
@@ -18,6 +20,7 @@ type manifestsDir struct {
 
 var (
 	_ fusefs.NodeLookuper = (*manifestsDir)(nil)
+	_ fusefs.NodeRmdirer  = (*manifestsDir)(nil)
 	_ lister              = (*manifestsDir)(nil)
 )
 
@@ -33,8 +36,12 @@ func (d *manifestsDir) Lookup(ctx context.Context, name string, out *fuse.EntryO
 	ctx, done := d.t.opContext(ctx)
 	defer done()
 	e, at, err := d.repo.manifest(ctx, dgst)
+	if err != nil && d.repo.changedManifests.ghost(dgst.String()) {
+		return d.child(ctx, name, manifestEntry{digest: ghostDigest}, time.Now(), out), 0
+	}
 	if err != nil {
 		e, err = d.fromCache(ctx, dgst, err)
+		at = time.Now()
 	}
 	if err != nil {
 		return nil, d.t.fail("lookup", join(d.where(), name), cause(ctx, err))
@@ -56,8 +63,8 @@ func (d *manifestsDir) fromCache(ctx context.Context, dgst digest.Digest, err er
 }
 
 func (d *manifestsDir) child(ctx context.Context, name string, e manifestEntry, at time.Time, out *fuse.EntryOut) *fusefs.Inode {
-	id := d.t.gens.stable(modeDir, inoOfManifest(d.repo.name, name, isIndex(e.mediaType)))
-	left := max(0, min(nameTimeout, d.t.ttl-time.Since(at)))
+	id := d.t.gens.stable(modeDir, inoOfManifest(d.repo.name, name, isIndex(e.mediaType)), e.digest.String())
+	left := max(0, min(d.t.nameTimeout, d.t.ttl-time.Since(at)))
 	known := d.GetChild(name)
 	if known == nil || known.StableAttr() != id {
 		known = d.NewInode(ctx, &artifactDir{
@@ -71,6 +78,45 @@ func (d *manifestsDir) child(ctx context.Context, name string, e manifestEntry, 
 	own.valid = left
 	d.t.fillEntry(out, own, left)
 	return known
+}
+
+// Rmdir deletes the manifest, whose names have all been unlinked before.
+func (d *manifestsDir) Rmdir(ctx context.Context, name string) syscall.Errno {
+	where := join(d.where(), name)
+	dgst, ok := parseDigest(name)
+	if !ok {
+		return d.t.fail("rmdir", where, errNotFound)
+	}
+	ctx, done := d.t.opContext(ctx)
+	defer done()
+	err := d.t.permitted(ctx, "delete manifest", registry.Ref{Repository: d.repo.name, Digest: dgst})
+	if err == nil {
+		err = d.remove(ctx, dgst, where)
+	}
+	if child := d.GetChild(name); err == nil && child != nil {
+		// See tagsDir.retire.
+		d.t.gens.retire(child.StableAttr().Ino, child.Operations().(*artifactDir).bound())
+	}
+	d.t.hidden.of(where).restore() // removed or refused, nothing of it is hidden now
+	if err != nil {
+		return d.t.fail("rmdir", where, cause(ctx, err))
+	}
+	return 0
+}
+
+func (d *manifestsDir) remove(ctx context.Context, dgst digest.Digest, where string) error {
+	e, _, err := d.repo.manifest(ctx, dgst)
+	if err == nil {
+		err = d.repo.emptied(ctx, where, dgst)
+	}
+	if err == nil {
+		err = d.repo.deleteManifest(ctx, e)
+	}
+	if err != nil && d.repo.changedManifests.ghost(dgst.String()) {
+		d.repo.changedManifests.lay(dgst.String())
+		return nil
+	}
+	return err
 }
 
 func (d *manifestsDir) known() (contents, bool) {
@@ -89,9 +135,10 @@ func (d *manifestsDir) contents(ctx context.Context) (contents, error) {
 }
 
 func (d *manifestsDir) list(s *snapshot[*manifestList]) contents {
-	entries := s.value.entries
+	id := contentsID(s.seq, d.repo.changedManifests.version())
+	entries := d.repo.visibleManifests(s)
 	return contents{
-		id: firstID + s.seq,
+		id: id,
 		n:  len(entries),
 		entry: func(i int) fuse.DirEntry {
 			name := entries[i].digest.String()

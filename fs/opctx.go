@@ -25,6 +25,9 @@ const killPoll = 100 * time.Millisecond
 // process is gone as soon as it has one.
 func (t *tree) opContext(kernel context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(t.life)
+	if caller, ok := fuse.FromContext(kernel); ok {
+		ctx = fuse.NewContext(ctx, caller)
+	}
 	stop := context.AfterFunc(kernel, func() {
 		pid := callerOf(kernel)
 		tick := time.NewTicker(killPoll)

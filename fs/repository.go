@@ -3,6 +3,7 @@ package fs
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -25,6 +26,10 @@ type repository struct {
 
 	// Single items asked for since they were listed last.
 	tagsAsked, manifestsAsked atomic.Int64
+
+	// What this mount did to tags and to manifests, by name and digest.
+	changedTags, changedManifests changes
+	relations                     relations
 }
 
 // dated is an answer about one item with the moment it was asked for.
@@ -48,7 +53,10 @@ func (t *tree) propertiesSince(ctx context.Context, ref registry.Ref, since time
 	epoch := t.epoch.Load()
 	return t.pointFlights.do(ctx, strconv.FormatInt(epoch, 10)+" "+ref.String(), func(ctx context.Context) (dated, error) {
 		d := dated{at: time.Now()}
-		d.properties, d.err = t.registry.Properties(ctx, ref)
+		d.err = t.outage.ask(func() (err error) {
+			d.properties, err = t.registry.Properties(ctx, ref)
+			return err
+		})
 		if d.err != nil && !errors.Is(d.err, registry.ErrNotFound) {
 			return d, d.err
 		}
@@ -88,14 +96,28 @@ func (r *repository) tag(ctx context.Context, name string) (entry tagEntry, at t
 	}
 	if s != nil {
 		if e, ok := s.value.find(name); ok {
-			return e, s.at, nil
+			return r.visibleTag(e, s.at)
 		}
 	}
-	d, err := r.t.properties(ctx, registry.Ref{Repository: r.name, Tag: name})
+	return r.tagSince(ctx, name, time.Now().Add(-r.t.ttl))
+}
+
+// tagSince answers for one tag by a request, not from before a moment.
+func (r *repository) tagSince(ctx context.Context, name string, since time.Time) (entry tagEntry, at time.Time, err error) {
+	d, err := r.t.propertiesSince(ctx, registry.Ref{Repository: r.name, Tag: name}, since)
 	if err != nil {
 		return tagEntry{}, time.Time{}, err
 	}
-	return tagEntry{name: name, digest: d.properties.Digest, facts: factsOf(d.properties)}, d.at, nil
+	return r.visibleTag(tagEntry{name: name, digest: d.properties.Digest, facts: factsOf(d.properties)}, d.at)
+}
+
+// visibleTag lays over what was learned of a tag what this mount did to it.
+func (r *repository) visibleTag(e tagEntry, at time.Time) (tagEntry, time.Time, error) {
+	var gone bool
+	if e.facts, gone = r.changedTags.apply(e.name, at, e.facts); gone {
+		return tagEntry{}, time.Time{}, errNotFound
+	}
+	return e, at, nil
 }
 
 // manifest answers for one manifest, like tag. A walk over the tags comes to
@@ -109,7 +131,7 @@ func (r *repository) manifest(ctx context.Context, dgst digest.Digest) (entry ma
 	}
 	if s != nil {
 		if e, ok := s.value.find(dgst); ok {
-			return e, s.at, nil
+			return r.visibleManifest(e, s.at)
 		}
 	}
 	d, err := r.t.properties(ctx, registry.Ref{Repository: r.name, Digest: dgst})
@@ -118,7 +140,53 @@ func (r *repository) manifest(ctx context.Context, dgst digest.Digest) (entry ma
 	}
 	entry = manifestEntryOf(d.properties)
 	entry.digest = dgst
-	return entry, d.at, nil
+	return r.visibleManifest(entry, d.at)
+}
+
+// visibleManifest lays over what was learned of a manifest what this mount did
+// to it and to its tags.
+func (r *repository) visibleManifest(e manifestEntry, at time.Time) (manifestEntry, time.Time, error) {
+	var gone bool
+	if e.facts, gone = r.changedManifests.apply(e.digest.String(), at, e.facts); gone {
+		return manifestEntry{}, time.Time{}, errNotFound
+	}
+	if !r.changedTags.empty() {
+		e.tags = slices.DeleteFunc(slices.Clone(e.tags), func(tag string) bool {
+			// A tag's own last update is not told here; a tag that was pushed
+			// again shows with the next listing.
+			_, gone := r.changedTags.apply(tag, at, facts{})
+			return gone
+		})
+	}
+	return e, at, nil
+}
+
+// visibleTags are the tags of a snapshot that are still there.
+func (r *repository) visibleTags(s *snapshot[tagList]) tagList {
+	if r.changedTags.empty() {
+		return s.value
+	}
+	visible := make(tagList, 0, len(s.value))
+	for _, e := range s.value {
+		if e, _, err := r.visibleTag(e, s.at); err == nil {
+			visible = append(visible, e)
+		}
+	}
+	return visible
+}
+
+// visibleManifests are the manifests of a snapshot that are still there.
+func (r *repository) visibleManifests(s *snapshot[*manifestList]) []manifestEntry {
+	if r.changedManifests.empty() && r.changedTags.empty() {
+		return s.value.entries
+	}
+	visible := make([]manifestEntry, 0, len(s.value.entries))
+	for _, e := range s.value.entries {
+		if e, _, err := r.visibleManifest(e, s.at); err == nil {
+			visible = append(visible, e)
+		}
+	}
+	return visible
 }
 
 // manifestsCost estimates how many requests a listing of the manifests takes,
@@ -136,4 +204,9 @@ func (r *repository) manifestsCost() int {
 		return pages(len(last.value))
 	}
 	return 0
+}
+
+// learn takes the properties that the registry told after a change.
+func (t *tree) learn(ref registry.Ref, p registry.Properties) {
+	t.points.Add(ref, dated{properties: p, at: time.Now()})
 }

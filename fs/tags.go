@@ -8,6 +8,8 @@ import (
 
 	fusefs "github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/acrfs/acrfs/registry"
 )
 
 // tagsDir is a repository's _tags.
@@ -18,6 +20,7 @@ type tagsDir struct {
 
 var (
 	_ fusefs.NodeLookuper = (*tagsDir)(nil)
+	_ fusefs.NodeRmdirer  = (*tagsDir)(nil)
 	_ lister              = (*tagsDir)(nil)
 )
 
@@ -31,6 +34,9 @@ func (d *tagsDir) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (
 	ctx, done := d.t.opContext(ctx)
 	defer done()
 	e, at, err := d.repo.tag(ctx, name)
+	if err != nil && d.repo.changedTags.ghost(name) {
+		return d.child(ctx, tagEntry{name: name, digest: ghostDigest}, time.Now(), out), 0
+	}
 	if err != nil {
 		return nil, d.t.fail("lookup", join(d.where(), name), cause(ctx, err))
 	}
@@ -48,7 +54,7 @@ func (d *tagsDir) child(ctx context.Context, e tagEntry, at time.Time, out *fuse
 		bound = strconv.FormatInt(at.UnixNano(), 10)
 	}
 	id := d.t.gens.stable(modeDir, inoOf("tag", d.repo.name, e.name), bound)
-	left := max(0, min(nameTimeout, d.t.ttl-time.Since(at)))
+	left := max(0, min(d.t.nameTimeout, d.t.ttl-time.Since(at)))
 	known := d.GetChild(e.name)
 	if known == nil || known.StableAttr() != id {
 		known = d.NewInode(ctx, &artifactDir{
@@ -62,6 +68,55 @@ func (d *tagsDir) child(ctx context.Context, e tagEntry, at time.Time, out *fuse
 	own.valid = left
 	d.t.fillEntry(out, own, left)
 	return known
+}
+
+// Rmdir deletes the tag, whose names have all been unlinked before.
+func (d *tagsDir) Rmdir(ctx context.Context, name string) syscall.Errno {
+	where := join(d.where(), name)
+	ctx, done := d.t.opContext(ctx)
+	defer done()
+	err := d.t.permitted(ctx, "delete tag", registry.Ref{Repository: d.repo.name, Tag: name})
+	if err == nil {
+		err = d.remove(ctx, name, where)
+	}
+	d.t.hidden.of(where).restore() // removed or refused, nothing of it is hidden now
+	if err != nil {
+		return d.t.fail("rmdir", where, cause(ctx, err))
+	}
+	return 0
+}
+
+func (d *tagsDir) remove(ctx context.Context, name, where string) error {
+	e, at, err := d.repo.tag(ctx, name)
+	if err != nil {
+		if d.repo.changedTags.ghost(name) {
+			d.repo.changedTags.lay(name)
+			d.retire(name, ghostDigest)
+			return nil
+		}
+		return err
+	}
+	if e.digest == "" {
+		// A listing without digests: ask, as whoever looked inside did.
+		if e, at, err = d.repo.tagSince(ctx, name, at); err != nil {
+			return err
+		}
+	}
+	if err := d.repo.emptied(ctx, where, e.digest); err != nil {
+		return err
+	}
+	if err := d.repo.deleteTag(ctx, e, at); err != nil {
+		return err
+	}
+	d.retire(name, e.digest.String())
+	return nil
+}
+
+// retire has the next look-up of a removed tag give a new node: to the kernel,
+// the old one is dead, and would be empty for whoever still stands in it even
+// after the same tag was pushed again.
+func (d *tagsDir) retire(name, bound string) {
+	d.t.gens.retire(inoOf("tag", d.repo.name, name), bound)
 }
 
 func (d *tagsDir) known() (contents, bool) {
@@ -80,15 +135,17 @@ func (d *tagsDir) contents(ctx context.Context) (contents, error) {
 }
 
 func (d *tagsDir) list(s *snapshot[tagList]) contents {
+	id := contentsID(s.seq, d.repo.changedTags.version())
+	tags := d.repo.visibleTags(s)
 	return contents{
-		id: firstID + s.seq,
-		n:  len(s.value),
+		id: id,
+		n:  len(tags),
 		entry: func(i int) fuse.DirEntry {
-			name := s.value[i].name
+			name := tags[i].name
 			return fuse.DirEntry{Name: name, Mode: modeDir, Ino: inoOf("tag", d.repo.name, name)}
 		},
 		child: func(ctx context.Context, i int, out *fuse.EntryOut) (*fusefs.Inode, syscall.Errno) {
-			return d.child(ctx, s.value[i], s.at, out), 0
+			return d.child(ctx, tags[i], s.at, out), 0
 		},
 	}
 }

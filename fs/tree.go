@@ -30,6 +30,8 @@ type tree struct {
 	ttl      time.Duration // how long a listing or property is believed
 	stale    time.Duration // how much longer when the registry is out of reach
 	uid, gid uint32
+	// How long the kernel may keep names and properties that can change.
+	nameTimeout time.Duration
 
 	// The context of work that belongs to the mount and not to one
 	// operation: listings, manifests, downloads. It ends at unmount.
@@ -45,8 +47,18 @@ type tree struct {
 	sizeFlights  flights[int64]
 	artifacts    *artifacts
 	gens         generations
-	epoch        atomic.Int64 // moves with every Refresh
-	stats        counters
+	outage       outage
+
+	// Of a writable mount.
+	writable            *Writable // nil: read-only
+	audit               audit
+	budget              budget
+	deletions           flights[struct{}]
+	hidden              hiddenSets
+	changedRepositories changes
+	view                atomic.Pointer[catalogView]
+	epoch               atomic.Int64 // moves with every Refresh
+	stats               counters
 
 	mu      sync.Mutex // guards what follows
 	repos   map[string]*repository
@@ -67,6 +79,7 @@ func newTree(cfg Config) *tree {
 		stale:    cfg.StaleIfError,
 		uid:      *cfg.UID,
 		gid:      *cfg.GID,
+		writable: cfg.Writable,
 		bound:    newRetention(maxEntries),
 		repos:    make(map[string]*repository),
 	}
@@ -74,16 +87,34 @@ func newTree(cfg Config) *tree {
 	t.life, t.end = context.WithCancel(context.Background())
 	t.points, _ = lru.New[registry.Ref, dated](maxPoints) // fails for sizes below 1 only
 	t.sizes, _ = lru.New[blobKey, int64](maxSizes)
-	t.pointFlights.life, t.sizeFlights.life = t.life, t.life
+	t.pointFlights.life, t.sizeFlights.life, t.deletions.life = t.life, t.life, t.life
+	t.audit.log = cfg.Logger
+	if w := cfg.Writable; w != nil {
+		t.audit.to = w.Audit
+		t.budget.max = int64(w.MaxDeletes)
+		t.changedRepositories.keep = w.DryRun
+	}
 	t.artifacts = newArtifacts(t)
+	t.nameTimeout = nameTimeout
+	if t.writable != nil {
+		t.nameTimeout = 0 // what this mount changes shows at the next look
+	}
 	t.catalog = newListing(t, func(ctx context.Context) (*catalog, error) {
+		defer t.changedRepositories.prune(time.Now())
 		return listRepositories(ctx, t.registry)
 	}, func(c *catalog) int { return len(c.components) })
 	return t
 }
 
 func newListing[T any](t *tree, fetch func(context.Context) (T, error), weigh func(T) int) *listing[T] {
-	l := &listing[T]{fetch: fetch, weigh: weigh, bound: t.bound, ttl: t.ttl, stale: t.stale}
+	asking := func(ctx context.Context) (value T, err error) {
+		err = t.outage.ask(func() (err error) {
+			value, err = fetch(ctx)
+			return err
+		})
+		return value, err
+	}
+	l := &listing[T]{fetch: asking, weigh: weigh, bound: t.bound, ttl: t.ttl, stale: t.stale}
 	l.flight.life = t.life
 	return l
 }
@@ -97,10 +128,16 @@ func (t *tree) repository(name string) *repository {
 	r := t.repos[name]
 	if r == nil {
 		r = &repository{t: t, name: name}
+		if t.writable != nil {
+			r.changedTags.keep = t.writable.DryRun
+			r.changedManifests.keep = t.writable.DryRun
+		}
 		r.tags = newListing(t, func(ctx context.Context) (tagList, error) {
+			defer r.changedTags.prune(time.Now())
 			return listTags(ctx, t.registry, name)
 		}, func(l tagList) int { return len(l) })
 		r.manifests = newListing(t, func(ctx context.Context) (*manifestList, error) {
+			defer r.changedManifests.prune(time.Now())
 			return listManifests(ctx, t.registry, name)
 		}, func(l *manifestList) int { return len(l.entries) })
 		t.repos[name] = r
@@ -136,7 +173,11 @@ func (t *tree) blobSize(ctx context.Context, repo string, d digest.Digest) (int6
 		return size, nil
 	}
 	return t.sizeFlights.do(ctx, repo+"@"+d.String(), func(ctx context.Context) (int64, error) {
-		size, err := t.registry.BlobSize(ctx, repo, d)
+		var size int64
+		err := t.outage.ask(func() (err error) {
+			size, err = t.registry.BlobSize(ctx, repo, d)
+			return err
+		})
 		if err == nil {
 			t.sizes.Add(key, size)
 		}

@@ -20,11 +20,12 @@ import (
 
 const (
 	userPrefix       = "user."
-	attrDigest       = "user.oci.digest"
-	attrMediaType    = "user.oci.media_type"
-	attrArtifactType = "user.oci.artifact_type"
-	attrSubject      = "user.oci.subject"
-	annotationPrefix = "user.oci.annotation."
+	ociPrefix        = "user.oci."
+	attrDigest       = ociPrefix + "digest"
+	attrMediaType    = ociPrefix + "media_type"
+	attrArtifactType = ociPrefix + "artifact_type"
+	attrSubject      = ociPrefix + "subject"
+	annotationPrefix = ociPrefix + "annotation."
 
 	maxAttrName = 255      // XATTR_NAME_MAX
 	maxAttr     = 64 << 10 // XATTR_SIZE_MAX

@@ -1,0 +1,141 @@
+package fs
+
+import (
+	"maps"
+	"sync"
+	"time"
+)
+
+// How long a registry's lists may lag behind a change, and how long whoever is
+// still walking may remove what a deletion took along.
+const lag = 60 * time.Second
+
+// changes is what this mount did to the items of one listing, laid over its
+// snapshots: a thousand deletions must not fetch a thousand lists, and lists
+// lag behind changes. Keys are names of tags, digests, or repositories.
+//
+// The zero value is ready for use.
+type changes struct {
+	keep bool // for ever: nothing was really done (dry run)
+
+	mu    sync.Mutex // guards what follows
+	items map[string]change
+	seq   uint64 // moves with every change that is visible
+}
+
+type change struct {
+	at    time.Time
+	gone  bool
+	took  bool  // gone along with something else; may still be removed
+	stamp int64 // the item's last update, by the registry's clock, before it went
+	facts *facts
+}
+
+// version tells states of the overlay apart.
+func (c *changes) version() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.seq
+}
+
+func (c *changes) set(key string, ch change) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.items == nil {
+		c.items = make(map[string]change)
+	}
+	c.seq++
+	c.items[key] = ch
+}
+
+// remove notes that an item is gone. stamp is its last update.
+func (c *changes) remove(key string, stamp int64) {
+	c.set(key, change{at: time.Now(), gone: true, stamp: stamp})
+}
+
+// takeAlong notes that an item went with another. Whoever is walking there can
+// still remove it.
+func (c *changes) takeAlong(key string, stamp int64) {
+	c.set(key, change{at: time.Now(), gone: true, took: true, stamp: stamp})
+}
+
+// update notes what the registry said after an update.
+func (c *changes) update(key string, f facts) {
+	c.set(key, change{at: time.Now(), facts: &f})
+}
+
+// ghost tells whether an item that is gone may still be removed.
+func (c *changes) ghost(key string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ch, ok := c.items[key]
+	return ok && ch.took && (c.keep || time.Since(ch.at) < lag)
+}
+
+// lay ghosts to rest: it was removed.
+func (c *changes) lay(key string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if ch, ok := c.items[key]; ok {
+		ch.took = false
+		c.items[key] = ch
+	}
+}
+
+// recently counts what went within the lag.
+func (c *changes) recently() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := 0
+	for _, ch := range c.items {
+		if ch.gone && (c.keep || time.Since(ch.at) < lag) {
+			n++
+		}
+	}
+	return n
+}
+
+// apply lays the change of one item, if any, over what was learned of it at a
+// moment. gone is true where the item is no more.
+//
+// What was learned after a deletion of ours is believed when its last update is
+// newer (it was pushed again), or when the registry keeps no times; else only
+// once lists have had the time to catch up.
+func (c *changes) apply(key string, learned time.Time, f facts) (now facts, gone bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ch, ok := c.items[key]
+	switch {
+	case !ok:
+		return f, false
+	case !ch.gone:
+		if c.keep || learned.Before(ch.at) {
+			return *ch.facts, false
+		}
+		return f, false
+	case c.keep, learned.Before(ch.at):
+		return f, true
+	case f.updated == 0, f.updated > ch.stamp:
+		return f, false
+	}
+	return f, time.Since(ch.at) < lag
+}
+
+// empty tells whether there is nothing to apply.
+func (c *changes) empty() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.items) == 0
+}
+
+// prune drops what a snapshot from this moment no longer needs.
+func (c *changes) prune(at time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.keep {
+		return
+	}
+	maps.DeleteFunc(c.items, func(_ string, ch change) bool {
+		return ch.at.Before(at) && (!ch.gone || time.Since(ch.at) > lag)
+	})
+}

@@ -1,0 +1,197 @@
+package fs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/acrfs/acrfs/registry"
+)
+
+// How old an answer about a tag may be that a deletion relies on: someone may
+// have pushed the tag anew, and then it is not the one that was to go.
+const tagTrust = time.Second
+
+// deletion is one removal on the registry, with what has to be checked before
+// and noted after it.
+type deletion struct {
+	action string
+	ref    registry.Ref
+	blob   bool // ref.Digest is a blob
+	check  func(context.Context) error
+	done   func()
+}
+
+// remove does a deletion: permitted, within the budget, checked, written down,
+// sent, noted. It goes on when its caller leaves, so that its outcome is noted
+// in any case; the same deletion asked for twice at a time is sent once.
+func (t *tree) remove(ctx context.Context, d deletion) error {
+	line := t.audit.entry(ctx, d.action, d.ref.String())
+	_, err := t.deletions.do(ctx, d.action+" "+d.ref.String(), func(ctx context.Context) (struct{}, error) {
+		outcome, err := t.removeNow(ctx, d, line)
+		t.audit.end(line, outcome, err)
+		return struct{}{}, err
+	})
+	return err
+}
+
+func (t *tree) removeNow(ctx context.Context, d deletion, line auditLine) (outcome string, err error) {
+	if err := t.permit(d.ref.Repository); err != nil {
+		return outcomeRefused, err
+	}
+	if d.check != nil {
+		if err := d.check(ctx); err != nil {
+			return outcomeRefused, err
+		}
+	}
+	if !t.budget.take() {
+		return outcomeRefused, errMaximum
+	}
+	if t.writable.DryRun {
+		d.done()
+		return outcomeDryRun, nil
+	}
+	if err := t.audit.begin(line); err != nil {
+		t.budget.release()
+		return outcomeRefused, err
+	}
+	if d.blob {
+		err = t.registry.DeleteBlob(ctx, d.ref.Repository, d.ref.Digest)
+	} else {
+		err = t.registry.Delete(ctx, d.ref)
+	}
+	if err != nil {
+		t.budget.release()
+		if errors.Is(err, errNotFound) {
+			d.done() // gone all the same, though not by us
+		}
+		return outcomeFailed, err
+	}
+	d.done()
+	return outcomeDone, nil
+}
+
+// deleteTag deletes a tag that still points to the digest; the manifest stays.
+func (r *repository) deleteTag(ctx context.Context, e tagEntry, at time.Time) error {
+	return r.t.remove(ctx, deletion{
+		action: "delete tag",
+		ref:    registry.Ref{Repository: r.name, Tag: e.name},
+		check: func(ctx context.Context) error {
+			if time.Since(at) > tagTrust {
+				now, _, err := r.tagSince(ctx, e.name, time.Now().Add(-tagTrust))
+				if err != nil {
+					return err
+				}
+				if now.digest != e.digest {
+					return fmt.Errorf("%w: the tag was pushed again, and points to %s now", errNotEmpty, now.digest)
+				}
+			}
+			if e.locked() {
+				return errLocked
+			}
+			return nil
+		},
+		done: func() {
+			r.changedTags.remove(e.name, e.updated)
+			r.forgetCounts()
+		},
+	})
+}
+
+// deleteManifest deletes a manifest and with it every tag on it.
+func (r *repository) deleteManifest(ctx context.Context, e manifestEntry) error {
+	return r.t.remove(ctx, deletion{
+		action: "delete manifest",
+		ref:    registry.Ref{Repository: r.name, Digest: e.digest},
+		check: func(ctx context.Context) error {
+			if e.locked() {
+				return errLocked
+			}
+			if r.t.writable.AllowOrphaning {
+				return nil
+			}
+			why, err := r.neededBy(ctx, e.digest)
+			if err == nil && why != "" {
+				err = fmt.Errorf("%w: %s", errNeeded, why)
+			}
+			return err
+		},
+		done: func() { r.noteManifestGone(e) },
+	})
+}
+
+// noteManifestGone notes a deletion of ours and what it took along: the tags on
+// the manifest and, with the last manifest, the repository.
+func (r *repository) noteManifestGone(e manifestEntry) {
+	r.changedManifests.remove(e.digest.String(), e.updated)
+	for _, tag := range e.tags {
+		r.changedTags.takeAlong(tag, r.lastUpdate(tag, e))
+	}
+	if s := r.tags.last(); s != nil {
+		for _, tag := range s.value {
+			if tag.digest == e.digest {
+				r.changedTags.takeAlong(tag.name, tag.updated)
+			}
+		}
+	}
+	r.forgetCounts()
+	// Registries that keep properties drop a repository with its last
+	// manifest; others keep it, empty.
+	if s := r.manifests.last(); s != nil && e.access&accessKnown != 0 && len(r.visibleManifests(s)) == 0 {
+		r.t.noteRepositoryGone(r.name, (*changes).takeAlong)
+	}
+}
+
+// lastUpdate is a tag's, or at least its manifest's.
+func (r *repository) lastUpdate(tag string, e manifestEntry) int64 {
+	if s := r.tags.last(); s != nil {
+		if t, ok := s.value.find(tag); ok {
+			return t.updated
+		}
+	}
+	return max(e.updated, time.Now().UnixNano())
+}
+
+// deleteRepository deletes a repository that was found to be empty.
+func (r *repository) deleteRepository(ctx context.Context) error {
+	return r.t.remove(ctx, deletion{
+		action: "delete repository",
+		ref:    registry.Ref{Repository: r.name},
+		done: func() {
+			r.t.noteRepositoryGone(r.name, (*changes).remove)
+			r.forgetCounts()
+		},
+	})
+}
+
+// deleteBlob deletes a blob of the repository.
+func (r *repository) deleteBlob(ctx context.Context, d digest.Digest) error {
+	return r.t.remove(ctx, deletion{
+		action: "delete blob",
+		ref:    registry.Ref{Repository: r.name, Digest: d},
+		blob:   true,
+		check: func(context.Context) error {
+			if !r.t.writable.AllowBlobDelete {
+				return errBlobs
+			}
+			return nil
+		},
+		done: func() { r.t.sizes.Remove(blobKey{r.name, d}) },
+	})
+}
+
+// forgetCounts forgets what was learned of the repository itself, whose counts
+// have changed.
+func (r *repository) forgetCounts() {
+	r.t.points.Remove(registry.Ref{Repository: r.name})
+}
+
+// mayHaveGoneAlong tells whether an item that was listed and is missing now may
+// have gone with something that this mount deleted: the referrers of a subject,
+// which only the registry knows.
+func (r *repository) mayHaveGoneAlong(err error) bool {
+	return errors.Is(err, errNotFound) && r.t.writable != nil && r.changedManifests.recently() > 0
+}

@@ -1,0 +1,145 @@
+package fs
+
+import (
+	"context"
+	"errors"
+	"path"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/acrfs/acrfs/registry"
+)
+
+// Rmdir removes _tags, _manifests or _blobs when nothing is left in them, which
+// sends nothing, or a component of repository names when the registry, asked
+// afresh, has nothing left below it; that deletes the repository.
+func (d *componentDir) Rmdir(ctx context.Context, name string) syscall.Errno {
+	where := join(d.where(), name)
+	if d.path == "" {
+		where = d.where() + name
+	}
+	ctx, done := d.t.opContext(ctx)
+	defer done()
+	var err error
+	if d.path != "" && d.repository.Load() && slices.Contains(repositoryDirs, name) {
+		err = d.hideEmpty(ctx, name)
+	} else {
+		err = d.t.removeComponent(ctx, join(d.path, name))
+		d.t.hidden.of(where).restore() // removed or refused, nothing of it is hidden now
+		if err == nil {
+			d.t.gens.retire(inoOf("component", join(d.path, name)))
+		}
+	}
+	if err != nil {
+		return d.t.fail("rmdir", where, cause(ctx, err))
+	}
+	return 0
+}
+
+// hideEmpty hides one of a repository's own directories, like a name unlinked
+// in an artifact.
+func (d *componentDir) hideEmpty(ctx context.Context, name string) error {
+	if err := d.t.permitted(ctx, "rmdir "+name, d.ref()); err != nil {
+		return err
+	}
+	if d.t.hidden.of(d.where()).has("", name) {
+		return errNotFound
+	}
+	left, err := d.t.repository(d.path).left(ctx, name)
+	switch {
+	case err != nil:
+		return err
+	case left > 0:
+		return errNotEmpty
+	}
+	d.t.hidden.hide(d.where(), "", name)
+	return nil
+}
+
+// left counts what one of the repository's directories still holds. A
+// repository that is gone holds nothing.
+func (r *repository) left(ctx context.Context, name string) (n int, err error) {
+	switch name {
+	case tagsName:
+		var s *snapshot[tagList]
+		if s, err = r.tags.get(ctx); err == nil {
+			n = len(r.visibleTags(s))
+		}
+	case manifestsName:
+		var s *snapshot[*manifestList]
+		if s, err = r.manifests.get(ctx); err == nil {
+			n = len(r.visibleManifests(s))
+		}
+	}
+	if errors.Is(err, errNotFound) {
+		return 0, nil
+	}
+	return n, err
+}
+
+// removeComponent removes what is at a path of the catalog.
+func (t *tree) removeComponent(ctx context.Context, name string) error {
+	if err := t.permitted(ctx, "delete repository", registry.Ref{Repository: name}); err != nil {
+		return err
+	}
+	if t.changedRepositories.ghost(name) {
+		t.changedRepositories.lay(name)
+		return nil
+	}
+	t.catalog.drop()
+	cat, err := t.catalog.get(ctx)
+	if err != nil {
+		return err
+	}
+	comp := t.visible(cat).components[name]
+	if comp != nil && len(comp.children) > 0 {
+		return errNotEmpty
+	}
+	r := t.repository(name)
+	if err := r.checkEmpty(ctx); err != nil {
+		return err
+	}
+	return r.deleteRepository(ctx)
+}
+
+// checkEmpty asks the registry afresh whether the repository has anything
+// left, including what it hides from listings.
+func (r *repository) checkEmpty(ctx context.Context) error {
+	r.tags.drop()
+	r.manifests.drop()
+	for _, name := range []string{tagsName, manifestsName} {
+		left, err := r.left(ctx, name)
+		switch {
+		case err != nil:
+			return err
+		case left > 0:
+			return errNotEmpty
+		}
+	}
+	p, err := r.t.propertiesSince(ctx, registry.Ref{Repository: r.name}, time.Now())
+	if err != nil {
+		return err
+	}
+	// The counts may lag behind what this mount deleted, but no further.
+	if p.properties.ManifestCount > r.changedManifests.recently() {
+		return errNotEmpty
+	}
+	return nil
+}
+
+// noteRepositoryGone notes that a repository is gone, and the components above
+// it that have nothing left below them.
+func (t *tree) noteRepositoryGone(name string, note func(c *changes, key string, stamp int64)) {
+	note(&t.changedRepositories, name, 0)
+	cat := t.catalog.last()
+	if cat == nil {
+		return
+	}
+	for above := path.Dir(name); above != "."; above = path.Dir(above) {
+		if t.visible(cat).components[above] != nil {
+			return
+		}
+		t.changedRepositories.takeAlong(above, 0)
+	}
+}

@@ -1,0 +1,186 @@
+package fs
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/acrfs/acrfs/registry"
+)
+
+// setters are the attributes that can be set: the four flags.
+var setters = map[string]func(*registry.AccessPatch, *bool){
+	"user.acr.can_delete": func(p *registry.AccessPatch, v *bool) { p.CanDelete = v },
+	"user.acr.can_write":  func(p *registry.AccessPatch, v *bool) { p.CanWrite = v },
+	"user.acr.can_list":   func(p *registry.AccessPatch, v *bool) { p.CanList = v },
+	"user.acr.can_read":   func(p *registry.AccessPatch, v *bool) { p.CanRead = v },
+}
+
+// editable is a node whose flags can be set. changed takes what the registry
+// said afterwards.
+type editable interface {
+	propertied
+	ref() registry.Ref
+	changed(p registry.Properties)
+}
+
+// setxattr sets one flag, and only that one, whatever else happened to the item
+// in between.
+func (t *tree) setxattr(ctx context.Context, n editable, rows []xattr, name string, value []byte, flags uint32) syscall.Errno {
+	ctx, done := t.opContext(ctx)
+	defer done()
+	if err := t.setFlag(ctx, n, rows, name, value, flags); err != nil {
+		return t.fail("setxattr", n.where(), cause(ctx, err))
+	}
+	return 0
+}
+
+func (t *tree) setFlag(ctx context.Context, n editable, rows []xattr, name string, value []byte, flags uint32) error {
+	action := fmt.Sprintf("set %s=%s", strings.TrimPrefix(name, "user.acr."), strings.TrimRight(string(value), "\n\x00"))
+	if err := t.permitted(ctx, action, n.ref()); err != nil {
+		return err
+	}
+	set, ok := setters[name]
+	if !ok {
+		return t.cannotSet(rows, name)
+	}
+	on, err := parseFlag(value)
+	if err != nil {
+		return err
+	}
+	if flags&unix.XATTR_CREATE != 0 {
+		// The four flags exist wherever there are flags at all.
+		return errExists
+	}
+	before, err := n.properties(ctx)
+	if err != nil {
+		return err
+	}
+	if !before.Access.Known {
+		return fmt.Errorf("%w: the registry keeps no flags", registry.ErrUnsupported)
+	}
+
+	var patch registry.AccessPatch
+	set(&patch, &on)
+	line := t.audit.entry(ctx, action, n.ref().String())
+	after, outcome, err := t.update(ctx, n.ref(), patch, before, line)
+	t.audit.end(line, outcome, err)
+	if err == nil {
+		n.changed(after)
+	}
+	return err
+}
+
+// update sends a patch, or does as if.
+func (t *tree) update(ctx context.Context, ref registry.Ref, patch registry.AccessPatch, before registry.Properties, line auditLine) (after registry.Properties, outcome string, err error) {
+	if t.writable.DryRun {
+		before.Access = patched(before.Access, patch)
+		return before, outcomeDryRun, nil
+	}
+	if err := t.audit.begin(line); err != nil {
+		return before, outcomeRefused, err
+	}
+	after, err = t.registry.Update(ctx, ref, patch)
+	if err != nil {
+		return before, outcomeFailed, err
+	}
+	return after, outcomeDone, nil
+}
+
+func patched(a registry.Access, p registry.AccessPatch) registry.Access {
+	for _, f := range []struct{ to, from *bool }{
+		{&a.CanDelete, p.CanDelete}, {&a.CanWrite, p.CanWrite}, {&a.CanList, p.CanList}, {&a.CanRead, p.CanRead},
+	} {
+		if f.from != nil {
+			*f.to = *f.from
+		}
+	}
+	return a
+}
+
+// cannotSet says why: what exists is read-only, what does not cannot be made.
+func (t *tree) cannotSet(rows []xattr, name string) error {
+	if slices.ContainsFunc(rows, func(x xattr) bool { return x.name == name }) {
+		return errNotAllowed
+	}
+	return errNoSupport
+}
+
+// parseFlag reads true or false, as echo or a C string would also leave it.
+func parseFlag(value []byte) (bool, error) {
+	switch strings.TrimRight(string(value), "\n\x00") {
+	case "true":
+		return true, nil
+	case "false":
+		return false, nil
+	}
+	return false, errInvalid
+}
+
+// removexattr refuses: attributes are the registry's.
+func (t *tree) removexattr(where string, repo string, rows []xattr, name string) syscall.Errno {
+	err := t.permit(repo)
+	switch {
+	case err != nil:
+	case slices.ContainsFunc(rows, func(x xattr) bool { return x.name == name }):
+		err = errNotAllowed
+	case strings.HasPrefix(name, userPrefix):
+		err = errNoData
+	default:
+		err = errNoSupport
+	}
+	return t.fail("removexattr", where, err)
+}
+
+func (d *componentDir) ref() registry.Ref { return registry.Ref{Repository: d.path} }
+
+func (d *componentDir) changed(p registry.Properties) {
+	d.t.learn(d.ref(), p)
+	d.t.changedRepositories.update(d.path, factsOf(p))
+}
+
+func (d *componentDir) Setxattr(ctx context.Context, name string, value []byte, flags uint32) syscall.Errno {
+	if d.path == "" || !d.repository.Load() {
+		return d.refuse("setxattr", "")
+	}
+	return d.t.setxattr(ctx, d, repositoryAttrs, name, value, flags)
+}
+
+func (d *componentDir) Removexattr(ctx context.Context, name string) syscall.Errno {
+	if d.path == "" || !d.repository.Load() {
+		return d.refuse("removexattr", "")
+	}
+	return d.t.removexattr(d.where(), d.path, repositoryAttrs, name)
+}
+
+func (d *artifactDir) ref() registry.Ref {
+	if d.tag != "" {
+		return registry.Ref{Repository: d.repo.name, Tag: d.tag}
+	}
+	dgst, _ := parseDigest(d.name)
+	return registry.Ref{Repository: d.repo.name, Digest: dgst}
+}
+
+// changed lays the new flags over the listings.
+func (d *artifactDir) changed(p registry.Properties) {
+	f := factsOf(p)
+	d.t.learn(d.ref(), p)
+	if d.tag != "" {
+		d.repo.changedTags.update(d.tag, f)
+	} else {
+		d.repo.changedManifests.update(d.ref().Digest.String(), f)
+	}
+	d.learn(f)
+}
+
+func (d *artifactDir) Setxattr(ctx context.Context, name string, value []byte, flags uint32) syscall.Errno {
+	return d.t.setxattr(ctx, d, d.attrs(), name, value, flags)
+}
+
+func (d *artifactDir) Removexattr(ctx context.Context, name string) syscall.Errno {
+	return d.t.removexattr(d.where(), d.repo.name, d.attrs(), name)
+}

@@ -1,0 +1,79 @@
+package fs
+
+import (
+	"context"
+	"syscall"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// ghostDigest stands for the digest of what is gone.
+const ghostDigest = "gone"
+
+// hide takes one name out of the artifact, until the directory is removed or
+// left alone for a minute. Nothing is sent: what deletes is the removal of the
+// directory, and a tool gone astray (cp -f, mv, rsync) does not get that far.
+func (d *artifactDir) hide(ctx context.Context, dir, name string) error {
+	if err := d.t.permitted(ctx, "unlink "+join(dir, name), d.ref()); err != nil {
+		return err
+	}
+	a, err := d.artifact(ctx)
+	if err != nil {
+		return err
+	}
+	f := a.root.below(dir)
+	if f == nil {
+		return errNotFound
+	}
+	e, ok := f.find(name)
+	set := d.t.hidden.of(d.where())
+	switch {
+	case !ok, set.has(a.digest.String(), join(dir, name)):
+		return errNotFound
+	case d.learned().locked():
+		d.t.audit.end(d.t.audit.entry(ctx, "unlink "+join(dir, name), d.ref().String()), outcomeRefused, errLocked)
+		return errLocked
+	case e.kind == entryFolder:
+		inside, _ := set.in(a.digest.String(), join(dir, name))
+		for _, child := range e.folder.entries {
+			if !inside[child.name] {
+				return errNotEmpty
+			}
+		}
+	}
+	d.t.hidden.hide(d.where(), a.digest.String(), join(dir, name))
+	return nil
+}
+
+func (d *artifactDir) hideIn(ctx context.Context, op, dir, name string) syscall.Errno {
+	ctx, done := d.t.opContext(ctx)
+	defer done()
+	if err := d.hide(ctx, dir, name); err != nil {
+		return d.t.fail(op, join(d.where(), join(dir, name)), cause(ctx, err))
+	}
+	return 0
+}
+
+func (d *artifactDir) Unlink(ctx context.Context, name string) syscall.Errno {
+	return d.hideIn(ctx, "unlink", "", name)
+}
+
+func (d *artifactDir) Rmdir(ctx context.Context, name string) syscall.Errno {
+	return d.hideIn(ctx, "rmdir", "", name)
+}
+
+// emptied tells, as an error, whether names are left in an artifact's
+// directory: only an emptied one can be removed.
+func (r *repository) emptied(ctx context.Context, where string, d digest.Digest) error {
+	a, err := r.t.artifacts.get(ctx, r.name, d)
+	if err != nil {
+		return err
+	}
+	set := r.t.hidden.of(where)
+	for _, e := range a.root.entries {
+		if !set.has(d.String(), e.name) {
+			return errNotEmpty
+		}
+	}
+	return nil
+}
