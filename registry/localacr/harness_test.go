@@ -212,7 +212,7 @@ func (got reply) has(headers ...string) reply {
 func (r *rig) pushBlob(repo string, data []byte) string {
 	r.Helper()
 	digest := localacr.DigestOf("", data)
-	at := r.do("POST", "/v2/"+repo+"/blobs/uploads/", "").want(202).header.Get("Location")
+	at := r.auth("POST", repo, "/v2/"+repo+"/blobs/uploads/", "").want(202).header.Get("Location")
 	at = r.auth("PATCH", repo, at, string(data)).want(202).header.Get("Location")
 	r.auth("PUT", repo, at+"&digest="+url.QueryEscape(digest), "").want(201)
 	return digest
