@@ -154,6 +154,29 @@ func TestEmptyListsInEveryForm(t *testing.T) {
 	}
 }
 
+func TestMissingSecondPageIsNotAnEnd(t *testing.T) {
+	f := newPlain(t)
+	second := func(path string, first http.HandlerFunc) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Query().Get("last") == "a" {
+				reply(404, errorBody("NAME_UNKNOWN", "gone"))(w, r)
+				return
+			}
+			w.Header().Set("Link", "<"+path+"?last=a>; rel=next")
+			first(w, r)
+		}
+	}
+	f.on("GET /v2/_catalog", second("/v2/_catalog", reply(200, `{"repositories":["r"]}`)))
+	f.on("GET /v2/r/tags/list", second("/v2/r/tags/list", reply(200, `{"tags":["a"]}`)))
+	c := newClient(t, f.URL)
+	if tags, err := collect(c.Tags(t.Context(), "r", ListOptions{})); !errors.Is(err, ErrNotFound) {
+		t.Errorf("got tags %v, %v; want ErrNotFound", tags, err)
+	}
+	if repos, err := collect(c.Repositories(t.Context())); !errors.Is(err, ErrNotFound) {
+		t.Errorf("got repositories %v, %v; want ErrNotFound", repos, err)
+	}
+}
+
 func TestImpossibleNamesAreSkippedWithOneWarning(t *testing.T) {
 	var log syncBuffer
 	a := newAzure(t)

@@ -20,13 +20,15 @@ func (o *oci) loginScope() string { return "" }
 func (o *oci) repositories(ctx context.Context) iter.Seq2[string, error] {
 	op := "list repositories"
 	return func(yield func(string, error) bool) {
+		began := false
 		for name, err := range pages(ctx, o.c, o.c.listCall(op, "/v2/_catalog", catalogScope, nil), decodeRepositories) {
-			if errors.Is(err, ErrNotFound) {
+			if !began && errors.Is(err, ErrNotFound) {
 				err = &Error{Op: op, Message: "the registry has no catalog", Kind: ErrUnsupported}
 			}
 			if !yield(name, err) {
 				return
 			}
+			began = true
 		}
 	}
 }
@@ -36,10 +38,13 @@ func (o *oci) repositories(ctx context.Context) iter.Seq2[string, error] {
 func (o *oci) tags(ctx context.Context, repo string, opt ListOptions) iter.Seq2[Tag, error] {
 	k := o.c.listCall("list tags of "+repo, "/v2/"+repo+"/tags/list", pullScope(repo), nil)
 	return func(yield func(Tag, error) bool) {
+		began := false
 		for tag, err := range pages(ctx, o.c, k, decodeOCITags) {
-			if errors.Is(err, ErrNotFound) && o.inCatalog(ctx, repo) {
+			// After a first page a 404 is a failure like any other.
+			if !began && errors.Is(err, ErrNotFound) && o.inCatalog(ctx, repo) {
 				return
 			}
+			began = true
 			if err == nil && opt.Digest != "" {
 				var pointsHere bool
 				if pointsHere, err = o.pointsTo(ctx, repo, tag.Name, opt); err == nil && !pointsHere {
