@@ -108,29 +108,31 @@ func (f *flight) reserve(n int64, bulk bool) bool {
 	f.mu.Lock()
 	mine := min(n, f.allowance)
 	f.allowance -= mine
-	left := int64(f.have.n)*chunkSize - f.reserved
-	f.mu.Unlock()
-	if mine == n {
-		return true
-	}
 	need := n - mine
 	ask := need
-	if bulk {
+	if bulk && need > 0 {
+		left := int64(f.have.n)*chunkSize - f.reserved
 		ask = max(need, min(reserveStep, left, f.c.ledger.limit/64))
 	}
-	ok := f.c.makeRoom(ask)
-	if !ok && ask > need {
-		ask = need
-		ok = f.c.makeRoom(ask)
+	f.reserved += ask // before the others ask for the same bytes
+	f.mu.Unlock()
+	if ask == 0 {
+		return true
+	}
+	got := ask
+	if !f.c.makeRoom(got) {
+		if got = need; ask == need || !f.c.makeRoom(got) {
+			got = 0
+		}
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !ok {
+	f.reserved += got - ask
+	if got == 0 {
 		f.allowance += mine
 		return false
 	}
-	f.reserved += ask
-	f.allowance += ask - need
+	f.allowance += got - need
 	return true
 }
 

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"strings"
 	"sync"
 	"time"
 
@@ -189,10 +190,13 @@ func (l *ledger) unmove(d digest.Digest, n int64) {
 	}
 }
 
-// park counts a partial that nobody has open any more.
-func (l *ledger) park(key string, d digest.Digest, size, used int64, served bool) {
+// park counts a partial that nobody has open any more instead of what its
+// download had reserved.
+func (l *ledger) park(key string, d digest.Digest, reserved, size, used int64, served bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.partial -= reserved
+	delete(l.mine, key)
 	l.forget(key)
 	it := &item{key: key, digest: d, size: size, used: used, served: served}
 	l.parked[key] = it
@@ -223,10 +227,11 @@ func (l *ledger) disown(key string, reserved int64) {
 	l.mu.Unlock()
 }
 
-// isMine reports whether a partial is counted already.
+// isMine reports whether a partial, or the map of one, is counted already.
 func (l *ledger) isMine(key string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	key = strings.TrimSuffix(key, mapSuffix)
 	return l.mine[key] || l.parked[key] != nil
 }
 

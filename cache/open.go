@@ -232,9 +232,10 @@ func (f *flight) park() {
 		part.remove()
 	}
 	part.close()
-	c.ledger.disown(part.key, reserved)
 	if keep {
-		c.ledger.park(part.key, f.digest, int64(have)*chunkSize, time.Now().UnixMilli(), served)
+		c.ledger.park(part.key, f.digest, reserved, int64(have)*chunkSize, time.Now().UnixMilli(), served)
+	} else {
+		c.ledger.disown(part.key, reserved)
 	}
 
 	f.mu.Lock()

@@ -125,7 +125,7 @@ func (c *Cache) load() error {
 func (c *Cache) tidy(records, bad int) error {
 	l := c.ledger
 	c.disk.sweep(func(key string, name digest.Digest, bytes, used int64) {
-		l.park(key, name, bytes, used, false)
+		l.park(key, name, 0, bytes, used, false)
 	})
 	if bad > 0 || records == 0 {
 		err := listStore(c.disk.blobs(), func(r record) {
