@@ -453,6 +453,38 @@ func TestMountThatCannotBeSaysWhy(t *testing.T) {
 	p.stop(syscall.SIGINT)
 }
 
+func TestInterruptEndsAMountThatWaitsForTheRegistry(t *testing.T) {
+	requireMount(t)
+	// A server that takes connections and says nothing.
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	for _, flags := range [][]string{nil, {"--daemon"}} {
+		dir := t.TempDir()
+		p := start(t, mountCommand(t, "http://"+silent.Addr().String(), dir, flags...))
+		conn, err := silent.Accept() // it is waiting from here on
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		begin := time.Now()
+		if status := p.stop(syscall.SIGINT); status != exitFailed {
+			t.Errorf("%q: exit status %d, want %d", flags, status, exitFailed)
+		}
+		if took := time.Since(begin); took > 10*time.Second {
+			t.Errorf("%q: it took %v to end", flags, took)
+		}
+		if got := lastLine(p.stderr.String()); got != "acrfs mount: interrupted" {
+			t.Errorf("%q: stderr %q", flags, p.stderr)
+		}
+		if mounted(t, dir) || len(daemons(t, dir)) > 0 {
+			t.Errorf("%q: something was left behind", flags)
+		}
+	}
+}
+
 func TestPasswordFromStdinReachesTheDaemon(t *testing.T) {
 	requireMount(t)
 	users := filepath.Join(t.TempDir(), "users.json")

@@ -1,6 +1,10 @@
 package main
 
 import (
+	"context"
+	"fmt"
+	"time"
+
 	"github.com/spf13/cobra"
 
 	"github.com/acrfs/acrfs/fs"
@@ -15,8 +19,26 @@ properties, whatever --metadata-ttl says. Content stays cached: it is named by
 its digest and never changes.`,
 		Example: `  acrfs refresh /mnt/acr`,
 		Args:    wantArgs(1, 1, "acrfs refresh /mnt/acr"),
-		RunE: func(_ *cobra.Command, args []string) error {
-			return fs.Refresh(args[0])
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return refresh(cmd.Context(), args[0])
 		},
+	}
+}
+
+// refreshLimit is far above what a daemon takes that is alive.
+const refreshLimit = 15 * time.Second
+
+// refresh waits no longer than ctx and refreshLimit for a mount that hangs.
+// The question itself cannot be taken back and ends with the process.
+func refresh(ctx context.Context, mountpoint string) error {
+	answer := make(chan error, 1)
+	go func() { answer <- fs.Refresh(mountpoint) }()
+	select {
+	case err := <-answer:
+		return err
+	case <-time.After(refreshLimit):
+		return fmt.Errorf("%s: %w within %v", mountpoint, fs.ErrNoAnswer, refreshLimit)
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }

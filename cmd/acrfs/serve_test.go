@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -133,6 +134,49 @@ func TestServeSelfSignedIsTrustedByItsAuthority(t *testing.T) {
 	}
 	if info, err := os.Stat(filepath.Join(certs, "ca-key.pem")); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the key: %v, %v, want mode 0600", info, err)
+	}
+}
+
+func TestServeImportsLayoutsAndCollectsWhenAsked(t *testing.T) {
+	layout := filepath.Join(t.TempDir(), "imported")
+	blob := func(content string) (digest string, size int) {
+		t.Helper()
+		sum := fmt.Sprintf("%x", sha256.Sum256([]byte(content)))
+		if err := os.WriteFile(filepath.Join(layout, "blobs", "sha256", sum), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return "sha256:" + sum, len(content)
+	}
+	if err := os.MkdirAll(filepath.Join(layout, "blobs", "sha256"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	config, size := blob("{}")
+	manifest, manifestSize := blob(fmt.Sprintf(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json",`+
+		`"config":{"mediaType":"application/vnd.oci.empty.v1+json","digest":%q,"size":%d},"layers":[]}`, config, size))
+	for name, text := range map[string]string{
+		"oci-layout": `{"imageLayoutVersion":"1.0.0"}`,
+		"index.json": fmt.Sprintf(`{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json",`+
+			`"digest":%q,"size":%d,"annotations":{"org.opencontainers.image.ref.name":"v1"}}]}`, manifest, manifestSize),
+	} {
+		if err := os.WriteFile(filepath.Join(layout, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := start(t, command(t, "serve", "--listen", "127.0.0.1:0", "--root", t.TempDir(), "--import", layout))
+	if said := p.until("next:"); !strings.Contains(said, "imported "+layout+" as imported: 1 tags, 1 manifests, 1 blobs\n") {
+		t.Errorf("it said:\n%s", said)
+	}
+	if err := p.Process.Signal(syscall.SIGUSR1); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "collecting", func() bool { return strings.Contains(p.stderr.String(), "msg=collected") })
+	if status := p.stop(syscall.SIGTERM); status != exitDone {
+		t.Errorf("exit status %d, want %d", status, exitDone)
+	}
+
+	_, stderr, status := runHere(t, "serve", "--listen", "127.0.0.1:0", "--root", t.TempDir(), "--import", filepath.Join(layout, "none"))
+	if status != exitFailed || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, "--import") {
+		t.Errorf("a layout that is not there: status %d, %q", status, stderr)
 	}
 }
 
