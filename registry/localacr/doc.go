@@ -1,4 +1,97 @@
-// Package localacr is a registry that behaves like Azure Container Registry's
-// data plane, for demos, for tests, and for people who want to run any ACR
-// client without an ACR.
+/*
+Package localacr is a registry that behaves like the data plane of Azure
+Container Registry: a Server is an http.Handler over a data directory. It is
+for demos, for tests, and for everyone who runs an ACR client and has no ACR at
+hand. It imports nothing else of this module, so that a client and the server
+that tests it cannot be wrong together.
+
+# A request's way
+
+	ServeHTTP      exchange.go   counts and logs; one exchange per request
+	  misbehave    misbehave.go  a Fault that struck, latency
+	  parseRoute   route.go      the escaped path; 404 in plain text comes before any login
+	  operations   operation.go  the API in one table: method and endpoint, the access needed, who answers
+	  authorize    auth.go       a challenge, or who the caller is
+	  serve        pull push blob list acr delete referrers oauth storage
+	  answer       answer.go     headers, counting, and what a Fault does to bytes
+
+Handlers return an error instead of answering with it; errors.go has all the
+texts, which are ACR's to the letter.
+
+Every mode challenges, the open one too. The official Go SDK sends each request
+without its body first and expects a 401; a server that just said yes would
+have lost the first upload.
+
+# What is on disk
+
+	ROOT/
+	  registry.db            bbolt: all names, properties, manifests, keys (records.go)
+	  blobs/sha256/2f/2f1c…  whole blobs, named by their digest (files.go)
+	  uploads/UUID           what has arrived of uploads
+
+A blob file says nothing about who may read it. A repository has a blob only by
+its entry in the database, made by an upload or a mount; that is why
+BLOB_UNKNOWN and mounting are as on ACR. A file without any such entry is
+garbage, and harmless.
+
+A blob becomes visible in this order: all bytes hashed and compared; file
+synced; renamed; folder synced; entry committed. A manifest, its tag, the
+indexes and the counters are one transaction. So a kill at any moment loses
+nothing that was acknowledged, and shows nothing by halves. Start-up reads the
+keys and nothing else, however many blobs there are.
+
+Whoever reads the database has one consistent view (view.go) and keeps it only
+while bytes go into memory, never while a client is waited for. Changes go
+through one writer (commit.go), which puts all that are waiting into one
+transaction: each of them first checks and then writes. What is derived
+(indexes by time, by digest, by blob; counters) is kept by edit.go alone, and
+view.check compares it with what it is derived from.
+
+# Uploads
+
+The session is the file, and the signed _state in the Location that the client
+carries from step to step. It has to agree with the file's length: a chunk that
+broke off leaves more bytes than the state knows of, and the session is beyond
+use, as on ACR. Running hashes are only a cache. Sessions outlive a restart;
+those that lie untouched for a week go.
+
+# Blobs out
+
+GET answers 307 with a signed URL that lasts 20 minutes, on another host name
+where there is one (localhost and 127.0.0.1 are each other's), because a client
+must not send its token there; storage refuses requests that carry one. Files
+go out by sendfile. Config.DirectBlobs leaves the redirect out.
+
+# Lists
+
+Lists are walks over a bucket from a cursor, in the order of its keys: a page
+costs the same wherever it is. Lists by time have a bucket of their own, ordered
+by time; their Link names the last item, and cursor.go remembers its time in
+case that item is gone when the client comes back.
+
+# Deleting and collecting
+
+Deleting removes names. Deleting a manifest takes its tags and its referrers
+along, the last manifest takes the repository. Locks of all three levels are
+asked first (locks.go). Collect removes blobs that no manifest of their
+repository needs and then files that no repository has. It spares what was
+uploaded, mounted or asked about within Config.CollectAfter: a client that was
+told that a blob is there will not upload it, and its manifest is still to
+come.
+
+# Where ACR's answer is not known
+
+Decisions of ours, all marked as inferred in the sources: pages of n <= 0 are
+400; a cursor of a list by time that was never given out is 404; without n the
+Link says 100; a read lock answers 405 as the other locks do; blobs may be
+uploaded into a write-locked repository, manifests may not; re-pushing a known
+manifest sets its lastUpdateTime and keeps its createdTime; a locked referrer
+protects its subject; sha512 is taken. Soft delete is off: its lists are empty.
+
+# Time and waits
+
+Bodies have no total limit, but a client that neither sends nor takes a byte
+for five minutes is cut off. Close ends the waits of requests, and waits a few
+seconds for them; http.Server.Shutdown belongs before it.
+*/
 package localacr
