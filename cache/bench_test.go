@@ -14,7 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// zeros is a Source as fast as memory: what is measured is the cache alone.
+// pattern is a Source as fast as memory: what is measured is the cache alone.
 type pattern struct {
 	page  []byte
 	size  int64
@@ -225,7 +225,7 @@ func BenchmarkOpenIndex(b *testing.B) {
 	for i := range records {
 		records[i] = record{op: '+', digest: digest.FromString(fmt.Sprint(i)), size: 1 << 20, print: fingerprint{uint64(i + 1), 1e18, 1e18}, used: int64(i)}
 	}
-	if err := writeJournal(c.disk.index(), records); err != nil {
+	if _, err := writeJournal(c.disk.index(), records); err != nil {
 		b.Fatal(err)
 	}
 	b.ReportAllocs()

@@ -141,7 +141,15 @@ func syncDir(path string) error {
 func (d disk) sweep(resumable func(key string, name digest.Digest, bytes, used int64)) {
 	tmp := filepath.Join(d.dir, "tmp")
 	for _, name := range listNames(tmp) {
-		os.Remove(filepath.Join(tmp, name))
+		file, err := os.Open(filepath.Join(tmp, name))
+		if err != nil {
+			continue
+		}
+		// Locked by a process that is trying whether it is alone itself.
+		if tryLock(file) {
+			os.Remove(file.Name())
+		}
+		file.Close()
 	}
 	for _, name := range listNames(d.dir) {
 		if strings.HasPrefix(name, "index-") {

@@ -31,6 +31,10 @@ type journal struct {
 	done  chan struct{}
 
 	// Of the owner.
+	lines   int       // read from the file
+	compact func()    // called when there are most lines or more, if set
+	most    int       // and set anew by compact
+	retry   time.Time // but not before
 	file    *os.File
 	offset  int64  // how far it was read
 	tail    []byte // an unfinished line at offset
@@ -50,6 +54,9 @@ const flushEvery = 5 * time.Second
 
 // pendingUses bounds the uses that wait for that: about 100 lines.
 const pendingUses = 10 << 10
+
+// retryEvery is how often to try to compact a journal that others have open.
+const retryEvery = 10 * time.Minute
 
 // openJournal opens the journal at path, creating it, and applies what is in
 // it. It reports the number of records and of lines that were none.
@@ -72,20 +79,15 @@ func openJournal(path string, apply func(record), log *slog.Logger) (j *journal,
 	return j, records, bad, nil
 }
 
-// reopen goes on with a file that was written anew from the ledger. The owner
-// must not run yet.
-func (j *journal) reopen(path string) error {
+// reopen goes on with the file that is at path now, from offset on. Only the
+// owner may call it, or whoever has not started it yet.
+func (j *journal) reopen(path string, offset int64) error {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
 	}
-	info, err := file.Stat()
-	if err != nil {
-		file.Close()
-		return err
-	}
 	j.file.Close()
-	j.file, j.offset, j.tail, j.torn = file, info.Size(), nil, false
+	j.file, j.offset, j.tail, j.torn = file, offset, nil, false
 	return nil
 }
 
@@ -116,6 +118,10 @@ func (j *journal) run() {
 		case <-ticker.C:
 			j.write(nil)
 			j.read()
+			if j.compact != nil && j.lines >= j.most && time.Now().After(j.retry) {
+				j.retry = time.Now().Add(retryEvery)
+				j.compact()
+			}
 		}
 	}
 }
@@ -194,6 +200,7 @@ func (j *journal) read() (records, bad int, err error) {
 		piece = piece[:len(j.tail)+n]
 		whole := bytes.LastIndexByte(piece, '\n') + 1
 		good, wrong := j.applyLines(piece[:whole])
+		j.lines += good + wrong
 		records, bad = records+good, bad+wrong
 		if j.tail = piece[whole:]; len(j.tail) > maxLine {
 			// Not a line at all. What is left of it will be refused as well.
@@ -223,12 +230,13 @@ func (j *journal) applyLines(p []byte) (records, bad int) {
 	return records, bad
 }
 
-// writeJournal replaces the journal at path by one with these records alone.
+// writeJournal replaces the journal at path by one with these records alone,
+// and returns its size.
 // No other process may have it open.
-func writeJournal(path string, records []record) (err error) {
+func writeJournal(path string, records []record) (size int64, err error) {
 	file, err := os.CreateTemp(filepath.Dir(path), "index-*")
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer func() {
 		if err != nil {
@@ -240,18 +248,18 @@ func writeJournal(path string, records []record) (err error) {
 	for _, r := range records {
 		if out = appendRecord(out, r); len(out) > 1<<20 {
 			if _, err := file.Write(out); err != nil {
-				return err
+				return 0, err
 			}
-			out = out[:0]
+			size, out = size+int64(len(out)), out[:0]
 		}
 	}
 	if _, err := file.Write(out); err != nil {
-		return err
+		return 0, err
 	}
 	if err := file.Sync(); err != nil {
-		return err
+		return 0, err
 	}
-	return os.Rename(file.Name(), path)
+	return size + int64(len(out)), os.Rename(file.Name(), path)
 }
 
 // listStore finds the stored files without an index. What is found counts and

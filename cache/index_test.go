@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
@@ -219,4 +221,63 @@ func TestDefaultSize(t *testing.T) {
 	if got := c.Stats().Limit; got <= 0 || got > 10<<30 {
 		t.Errorf("limit %d", got)
 	}
+}
+
+// TestLongHistoryIsCompactedWhileOpen, but not while another process has the
+// index open.
+func TestLongHistoryIsCompactedWhileOpen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := filepath.Join(t.TempDir(), "cache")
+		cfg := Config{Dir: dir, Size: 1 << 30}
+		c, err := Open(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		other, err := Open(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data := []byte("kept")
+		if err := c.Put(digest.FromBytes(data), data); err != nil {
+			t.Fatal(err)
+		}
+		gone := record{op: '+', digest: digest.FromString("gone"), size: 1}
+		many := make([]record, manyLines+10)
+		for i := range many {
+			many[i] = gone
+			many[i].op = "+-"[i%2]
+		}
+		c.index.add(many...)
+		size := func() int64 {
+			info, err := os.Stat(filepath.Join(dir, "index"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return info.Size()
+		}
+		before := size()
+		time.Sleep(2 * flushEvery)
+		synctest.Wait()
+		if size() < before {
+			t.Error("rewritten under another process")
+		}
+		shut(t, other)
+		time.Sleep(retryEvery + 2*flushEvery)
+		synctest.Wait()
+		if n := size(); n > 1000 {
+			t.Errorf("the index has %d bytes", n)
+		}
+		more := []byte("later")
+		if err := c.Put(digest.FromBytes(more), more); err != nil {
+			t.Fatal(err)
+		}
+		shut(t, c)
+		if c, err = Open(cfg); err != nil {
+			t.Fatal(err)
+		}
+		if s := c.Stats(); s.Files != 2 || s.Stored != int64(len(data)+len(more)) {
+			t.Errorf("stats %+v", s)
+		}
+		shut(t, c)
+	})
 }

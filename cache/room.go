@@ -1,11 +1,13 @@
 package cache
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 )
 
 // makeRoom counts n more bytes of a download and removes the least recently
@@ -102,6 +104,7 @@ func (c *Cache) load() error {
 		return err
 	}
 	c.index = journal
+	journal.compact, journal.most = c.compactIndex, 2*len(l.items)+manyLines
 	if alone {
 		if err := c.tidy(records, bad); err != nil {
 			return err
@@ -147,9 +150,37 @@ func (c *Cache) tidy(records, bad int) error {
 	return c.disk.share()
 }
 
+// manyLines is the history that an index may have beside what is true.
+const manyLines = 100_000
+
+// rewriteIndex writes the index anew from the ledger. No other process may
+// have it open.
 func (c *Cache) rewriteIndex() error {
-	if err := writeJournal(c.disk.index(), c.ledger.snapshot()); err != nil {
+	records := c.ledger.snapshot()
+	size, err := writeJournal(c.disk.index(), records)
+	if err != nil {
 		return err
 	}
-	return c.index.reopen(c.disk.index())
+	c.index.lines, c.index.most = len(records), 2*len(records)+manyLines
+	return c.index.reopen(c.disk.index(), size)
+}
+
+// compactIndex rewrites the index of a cache that has been open for long, when
+// no other process has it open. The journal's owner calls it.
+func (c *Cache) compactIndex() {
+	var err error
+	if unix.Flock(int(c.disk.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+		if _, _, err = c.index.read(); err == nil {
+			err = c.rewriteIndex()
+		}
+	}
+	// The try gave the shared lock up: whoever started in that moment may have
+	// taken itself for alone, and have written a new index.
+	err = errors.Join(err, c.disk.share())
+	if path := c.disk.index(); !samePath(c.index.file, path) {
+		err = errors.Join(err, c.index.reopen(path, 0))
+	}
+	if err != nil {
+		c.log.Warn("cache index cannot be rewritten", "error", err)
+	}
 }
