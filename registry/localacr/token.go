@@ -65,7 +65,11 @@ func (x *exchange) mintToken(c claims, life time.Duration) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	header := fmt.Sprintf(`{"alg":"RS256","typ":"JWT","kid":%q}`, keyID(&x.store.tokenKey.PublicKey))
+	kid, err := keyID(&x.store.tokenKey.PublicKey)
+	if err != nil {
+		return "", err
+	}
+	header := fmt.Sprintf(`{"alg":"RS256","typ":"JWT","kid":%q}`, kid)
 	signed := base64.RawURLEncoding.EncodeToString([]byte(header)) + "." + base64.RawURLEncoding.EncodeToString(plainBase64(payload))
 	sum := sha256.Sum256([]byte(signed))
 	signature, err := rsa.SignPKCS1v15(nil, x.store.tokenKey, crypto.SHA256, sum[:])
@@ -95,11 +99,12 @@ func plainBase64(document []byte) []byte {
 	return b.Bytes()
 }
 
-// keyID is libtrust's fingerprint of a key, which ACR puts into its headers.
-func keyID(key *rsa.PublicKey) string {
+// keyID is libtrust's fingerprint of a public key, which ACR puts into its
+// headers.
+func keyID(key any) (string, error) {
 	der, err := x509.MarshalPKIXPublicKey(key)
 	if err != nil {
-		return ""
+		return "", err
 	}
 	sum := sha256.Sum256(der)
 	text := base32.StdEncoding.EncodeToString(sum[:30])
@@ -107,7 +112,7 @@ func keyID(key *rsa.PublicKey) string {
 	for ; len(text) > 0; text = text[4:] {
 		groups = append(groups, text[:4])
 	}
-	return strings.Join(groups, ":")
+	return strings.Join(groups, ":"), nil
 }
 
 // tokenLimit is larger than any token: ACR's are below 2 KiB, Entra's grow
