@@ -115,6 +115,9 @@ func Open(cfg Config) (*Cache, error) {
 	return c, nil
 }
 
+// Dir is the directory of the cache.
+func (c *Cache) Dir() string { return c.cfg.Dir }
+
 // Close stops downloads, ends every wait with ErrClosed, waits for all
 // goroutines of the cache and leaves partial downloads to be resumed. What is
 // stored stays readable through handles that are open.

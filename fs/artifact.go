@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/acrfs/acrfs/registry"
 )
@@ -20,6 +21,7 @@ type artifact struct {
 	raw    []byte
 	parsed parsed
 	root   *folder
+	opened walk // over blobs
 }
 
 // folder is a directory inside an artifact.
@@ -113,6 +115,14 @@ func (f *folder) addPath(name string, e entry) {
 	}
 	e.name = base
 	f.add(e)
+}
+
+// blobs are the config and the layers, in the order of the listing.
+func (a *artifact) blobs() []ocispec.Descriptor {
+	if a.parsed.config == nil {
+		return a.parsed.layers
+	}
+	return append([]ocispec.Descriptor{*a.parsed.config}, a.parsed.layers...)
 }
 
 // children is the folder of links to what an index points to.

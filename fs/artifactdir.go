@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -23,7 +24,8 @@ type artifactDir struct {
 	tag  string // "" for manifests
 	name string // in the parent: the tag, or the digest in either spelling
 
-	since time.Time // of the listing; the digest is not taken from before it
+	lookedInto atomic.Bool
+	since      time.Time // of the listing; the digest is not taken from before it
 
 	mu     sync.Mutex // guards what follows
 	facts  facts
@@ -102,6 +104,9 @@ func (d *artifactDir) artifact(ctx context.Context) (*artifact, error) {
 	if err != nil {
 		return nil, err
 	}
+	if d.lookedInto.CompareAndSwap(false, true) {
+		d.repo.artifactOpened(d)
+	}
 	return d.t.artifacts.get(ctx, d.repo.name, dgst)
 }
 
@@ -164,7 +169,9 @@ func (d *artifactDir) child(ctx context.Context, at *fusefs.Inode, dir string, a
 			return nil, d.t.fail("lookup", where, cause(ctx, err))
 		}
 	}
-	return newBlobFile(ctx, at, d.repo, e.name, e.digest, max(size, 0), valid, out), 0
+	child := newBlobFile(ctx, at, d.repo, e.name, e.digest, max(size, 0), valid, out)
+	child.Operations().(*blobFile).seenIn.Store(a.digest)
+	return child, 0
 }
 
 // manifestFacts are the facts of the manifest, whatever the directory is. A

@@ -29,6 +29,8 @@ type blobFile struct {
 	digest digest.Digest
 	size   int64
 	killed atomic.Bool // its content was wrong; the next look-up gives a new node
+	mode   ioMode
+	seenIn atomic.Value // digest.Digest of the artifact that it was looked up in last
 }
 
 var (
@@ -77,8 +79,9 @@ func (b *blobFile) Open(ctx context.Context, flags uint32) (fusefs.FileHandle, u
 	if b.killed.Load() {
 		return nil, 0, b.t.fail("open", b.where(), errKilled)
 	}
-	blob := b.t.cache.Blob(b.digest, b.size, source{b})
+	blob := b.t.cache.Blob(b.digest, b.size, b.source())
 	if !blob.Stored() {
+		b.repo.blobOpened(b)
 		ctx, done := b.t.opContext(ctx)
 		defer done()
 		if err := b.begin(ctx, blob); err != nil {
@@ -87,9 +90,12 @@ func (b *blobFile) Open(ctx context.Context, flags uint32) (fusefs.FileHandle, u
 		}
 	}
 	b.t.stats.opens.Add(1)
+	h := &blobHandle{file: b, blob: blob}
+	_, whole := blob.File()
+	h.passthrough = b.mode.open(whole && b.t.passthrough.Load())
 	// KEEP_CACHE always: the content of a digest does not change, and
 	// without it a second open waits for the first reader's read.
-	return &blobHandle{file: b, blob: blob}, fuse.FOPEN_KEEP_CACHE | fuse.FOPEN_NOFLUSH, 0
+	return h, fuse.FOPEN_KEEP_CACHE | fuse.FOPEN_NOFLUSH, 0
 }
 
 // begin finds out whether the blob can be had, so that open says so: a small
@@ -121,51 +127,16 @@ func (b *blobFile) Listxattr(ctx context.Context, dest []byte) (uint32, syscall.
 	return copyNames([]string{attrDigest}, dest)
 }
 
-// source is where the cache gets a blob's bytes: its repository.
-type source struct{ b *blobFile }
+// source is where the cache gets a blob's bytes: a repository that has it.
+type source struct {
+	repo   *repository
+	digest digest.Digest
+}
 
 var _ cache.Source = source{}
 
+func (b *blobFile) source() source { return source{b.repo, b.digest} }
+
 func (s source) OpenRange(ctx context.Context, off, n int64) (io.ReadCloser, error) {
-	return s.b.t.registry.OpenBlob(ctx, s.b.repo.name, s.b.digest, off, n)
-}
-
-// blobHandle is an open blob.
-type blobHandle struct {
-	file *blobFile
-	blob *cache.Blob
-}
-
-var (
-	_ fusefs.FileReader   = (*blobHandle)(nil)
-	_ fusefs.FileReleaser = (*blobHandle)(nil)
-)
-
-func (h *blobHandle) Read(ctx context.Context, dest []byte, off int64) (fuse.ReadResult, syscall.Errno) {
-	if h.file.killed.Load() {
-		return nil, h.file.t.fail("read", h.file.where(), cache.ErrCorrupt)
-	}
-	if off >= h.file.size {
-		return fuse.ReadResultData(nil), 0
-	}
-	want := min(int64(len(dest)), h.file.size-off)
-	if f, ok := h.blob.File(); ok {
-		return fuse.ReadResultFd(f.Fd(), off, int(want)), 0
-	}
-	ctx, done := h.file.t.opContext(ctx)
-	defer done()
-	n, err := h.blob.ReadAt(ctx, dest[:want], off)
-	if int64(n) == want {
-		return fuse.ReadResultData(dest[:n]), 0
-	}
-	// Never a short answer: the kernel would take it for the end of the file.
-	if err == nil || errors.Is(err, io.EOF) {
-		err = io.ErrUnexpectedEOF
-	}
-	return nil, h.file.failed("read", cause(ctx, err))
-}
-
-func (h *blobHandle) Release(ctx context.Context) syscall.Errno {
-	h.blob.Close()
-	return 0
+	return s.repo.t.registry.OpenBlob(ctx, s.repo.name, s.digest, off, n)
 }

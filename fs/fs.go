@@ -107,6 +107,8 @@ func Mount(mountpoint string, cfg Config) (*Mounted, error) {
 		t.close()
 		return nil, fmt.Errorf("mount %s: %w", mountpoint, err)
 	}
+	t.passthrough.Store(canPassThrough(server, cfg.Cache))
+	raiseReadAhead(mountpoint)
 	return &Mounted{tree: t, server: server, mountpoint: mountpoint}, nil
 }
 
@@ -171,6 +173,9 @@ func (m *Mounted) UnmountLazily() error { return UnmountLazily(m.mountpoint) }
 // Refresh forgets every listing and property, so that the next look at the
 // tree asks the registry.
 func (m *Mounted) Refresh() { m.tree.refresh() }
+
+// Passthrough tells whether the kernel reads cached blobs by itself.
+func (m *Mounted) Passthrough() bool { return m.tree.passthrough.Load() }
 
 // Stats is a snapshot of the counters.
 func (m *Mounted) Stats() Stats { return m.tree.stats.snapshot() }

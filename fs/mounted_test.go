@@ -29,6 +29,7 @@ type world struct {
 	url    string
 	dir    string
 	log    *lockedBuffer
+	m      *Mounted
 }
 
 // lockedBuffer is a log that a test reads while the mount writes it.
@@ -86,6 +87,7 @@ func mounted(t *testing.T, cfg Config) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
+	w.m = m
 	t.Cleanup(func() {
 		if err := m.Unmount(); err != nil {
 			t.Errorf("unmount: %v", err)

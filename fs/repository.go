@@ -30,6 +30,9 @@ type repository struct {
 	// What this mount did to tags and to manifests, by name and digest.
 	changedTags, changedManifests changes
 	relations                     relations
+
+	// Whoever goes through the artifacts, by tag and by digest.
+	tagWalk, manifestWalk walk
 }
 
 // dated is an answer about one item with the moment it was asked for.

@@ -48,6 +48,8 @@ type tree struct {
 	artifacts    *artifacts
 	gens         generations
 	outage       outage
+	ahead        chan struct{} // holds one for each prefetch under way
+	passthrough  atomic.Bool   // set once, before the first open
 
 	// Of a writable mount.
 	writable            *Writable // nil: read-only
@@ -81,6 +83,7 @@ func newTree(cfg Config) *tree {
 		gid:      *cfg.GID,
 		writable: cfg.Writable,
 		bound:    newRetention(maxEntries),
+		ahead:    make(chan struct{}, prefetches),
 		repos:    make(map[string]*repository),
 	}
 	t.root = newRoot(t)

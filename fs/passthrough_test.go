@@ -1,0 +1,76 @@
+package fs
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestHandlesOfOneBlobAreServedInOneWay(t *testing.T) {
+	var m ioMode
+	want := func(got, want bool, what string) {
+		t.Helper()
+		if got != want {
+			t.Errorf("%s: passthrough %v, want %v", what, got, want)
+		}
+	}
+	want(m.open(false), false, "a blob that is not whole yet")
+	want(m.open(true), false, "whole by now, but another handle is cached")
+	m.release(false)
+	m.release(false)
+	want(m.open(true), true, "whole, and no other handle")
+	want(m.open(false), true, "evicted meanwhile, but another handle is passed through")
+	m.release(true)
+	want(m.open(false), true, "still one")
+	m.release(true)
+	m.release(true)
+	want(m.open(false), false, "none left")
+}
+
+func TestCachedBlobIsReadPastTheDaemon(t *testing.T) {
+	w := mounted(t, Config{})
+	if !w.m.Passthrough() {
+		t.Skip("this kernel or user cannot pass files through")
+	}
+	path := w.path("models/tiny/_tags/latest/weights.bin")
+	if matches, _ := filepath.Glob(w.path("models/tiny/_tags/latest/*.bin")); len(matches) > 0 {
+		path = matches[0]
+	}
+	first, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := w.m.Stats().Reads
+	second, err := os.ReadFile(path)
+	if err != nil || !bytes.Equal(first, second) {
+		t.Fatalf("second read differs, or failed: %v", err)
+	}
+	if reads := w.m.Stats().Reads - before; reads != 0 {
+		t.Errorf("%d reads came to the daemon, want none", reads)
+	}
+
+	// Shared mappings and several handles at a time work as on any file.
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	mapped, err := unix.Mmap(int(f.Fd()), 0, len(first), unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Munmap(mapped)
+	other, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	third, err := io.ReadAll(other)
+	if err != nil || !bytes.Equal(mapped, third) {
+		t.Errorf("mapping and a second handle differ, or failed: %v", err)
+	}
+}
