@@ -20,7 +20,14 @@ func startDemo(t *testing.T, args ...string) (p *process, tmp, dir string, comma
 	cmd := command(t, append([]string{"demo"}, args...)...)
 	cmd.Env = append(cmd.Env, "TMPDIR="+tmp)
 	p = start(t, cmd)
-	said := p.until("Ctrl-C")
+	dir, commands = demoSaid(t, p.until("Ctrl-C"))
+	detachAtEnd(t, dir)
+	return p, tmp, dir, commands
+}
+
+// demoSaid takes the mount point and the commands out of a demo's text.
+func demoSaid(t *testing.T, said string) (dir string, commands []string) {
+	t.Helper()
 	_, rest, ok := strings.Cut(said, "on\n\n  ")
 	dir, rest, ok2 := strings.Cut(rest, "\n")
 	_, rest, ok3 := strings.Cut(rest, "terminal:\n\n")
@@ -31,8 +38,7 @@ func startDemo(t *testing.T, args ...string) (p *process, tmp, dir string, comma
 	for line := range strings.Lines(list) {
 		commands = append(commands, strings.TrimSpace(line))
 	}
-	detachAtEnd(t, dir)
-	return p, tmp, dir, commands
+	return dir, commands
 }
 
 // checkNothingLeft fails for files in tmp and for mounts below it.
