@@ -1,7 +1,6 @@
 package localacr
 
 import (
-	"encoding/json"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -11,13 +10,7 @@ import (
 // methods do what they are told; whether it is allowed was asked before.
 type edit struct{ view }
 
-func (e edit) put(bucket, k []byte, record any) error {
-	data, err := json.Marshal(record)
-	if err != nil {
-		return err
-	}
-	return e.tx.Bucket(bucket).Put(k, data)
-}
+func (e edit) put(bucket, k []byte, r record) error { return e.tx.Bucket(bucket).Put(k, encode(r)) }
 
 // mark puts a key that has no value.
 func (e edit) mark(bucket, k []byte) error { return e.tx.Bucket(bucket).Put(k, []byte{}) }
@@ -50,11 +43,11 @@ func (e edit) countUp(repo string, manifests, tags int, now time.Time) error {
 	if r.Manifests <= 0 {
 		return e.remove(bucketRepository, key(repo))
 	}
-	return e.put(bucketRepository, key(repo), r)
+	return e.put(bucketRepository, key(repo), &r)
 }
 
 func (e edit) putRepository(repo string, r repositoryRecord) error {
-	return e.put(bucketRepository, key(repo), r)
+	return e.put(bucketRepository, key(repo), &r)
 }
 
 // putTag points a tag to a manifest, new or moved.
@@ -74,7 +67,7 @@ func (e edit) putTag(repo, tag, digest string, now time.Time) error {
 	}
 	t.Digest, t.Updated = digest, now
 	return firstError(err,
-		e.put(bucketTag, key(repo, tag), t),
+		e.put(bucketTag, key(repo, tag), &t),
 		e.mark(bucketTagTime, timeKey(repo, now, tag)),
 		e.mark(bucketTagTarget, key(repo, digest, tag)),
 		e.countUp(repo, 0, created, now))
@@ -82,7 +75,7 @@ func (e edit) putTag(repo, tag, digest string, now time.Time) error {
 
 // setTag changes a tag's record in place; digest and times stay.
 func (e edit) setTag(repo, tag string, t tagRecord) error {
-	return e.put(bucketTag, key(repo, tag), t)
+	return e.put(bucketTag, key(repo, tag), &t)
 }
 
 func (e edit) deleteTag(repo, tag string, now time.Time) error {
@@ -111,7 +104,7 @@ func (e edit) putManifest(repo string, p parsedManifest, m manifestRecord) error
 		return firstError(
 			e.remove(bucketManifestTime, timeKey(repo, old.Updated, p.digest)),
 			e.mark(bucketManifestTime, timeKey(repo, now, p.digest)),
-			e.put(bucketManifest, k, m),
+			e.put(bucketManifest, k, &m),
 			e.countUp(repo, 0, 0, now))
 	}
 	for _, d := range p.blobs() {
@@ -125,7 +118,7 @@ func (e edit) putManifest(repo string, p parsedManifest, m manifestRecord) error
 		}
 	}
 	return firstError(
-		e.put(bucketManifest, k, m),
+		e.put(bucketManifest, k, &m),
 		e.tx.Bucket(bucketManifestBytes).Put(k, p.data),
 		e.mark(bucketManifestTime, timeKey(repo, m.Updated, p.digest)),
 		e.countUp(repo, 1, 0, m.Updated))
@@ -133,7 +126,7 @@ func (e edit) putManifest(repo string, p parsedManifest, m manifestRecord) error
 
 // setManifest changes a manifest's record in place; its times stay.
 func (e edit) setManifest(repo, digest string, m manifestRecord) error {
-	return e.put(bucketManifest, key(repo, digest), m)
+	return e.put(bucketManifest, key(repo, digest), &m)
 }
 
 // deleteManifest removes a manifest and its tags. Its referrers are the
@@ -173,7 +166,7 @@ func (e edit) deleteManifest(repo, digest string, now time.Time) error {
 // linkBlob lets a repository have a blob whose file is in place.
 func (e edit) linkBlob(repo, digest string, size int64, now time.Time) error {
 	return firstError(
-		e.put(bucketBlob, key(repo, digest), blobRecord{Size: size, Linked: now}),
+		e.put(bucketBlob, key(repo, digest), &blobRecord{Size: size, Linked: now}),
 		e.mark(bucketHolder, key(digest, repo)))
 }
 

@@ -30,3 +30,25 @@ func (s *Server) ReadState(state string) bool {
 	_, ok := s.uploads.readState(state)
 	return ok
 }
+
+// Decode reads a stored record of each kind and writes it again.
+func Decode(data []byte) [][]byte {
+	var again [][]byte
+	for _, r := range []record{&repositoryRecord{}, &tagRecord{}, &manifestRecord{}, &blobRecord{}} {
+		if decode(data, r) == nil {
+			again = append(again, encode(r))
+		}
+	}
+	return again
+}
+
+// Records are one of each kind, as they are stored.
+func Records() [][]byte {
+	now, a := instant(), attributes{DeleteEnabled: true, QuarantineState: "Passed", QuarantineDetails: "{}"}
+	return [][]byte{
+		encode(&repositoryRecord{now, now, 3, 4, a}),
+		encode(&tagRecord{"sha256:x", now, now, a}),
+		encode(&manifestRecord{"t", 1, 2, now, now, "amd64", "linux", "c", "s", []reference{{"d", "arm", "linux"}, {"e", "", ""}}, a}),
+		encode(&blobRecord{5, now}),
+	}
+}

@@ -1,11 +1,13 @@
 package localacr_test
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -160,6 +162,24 @@ func FuzzTokenPayload(f *testing.F) {
 		var want, got map[string]string
 		if json.Unmarshal(document, &want) != nil || json.Unmarshal(plain, &got) != nil || want["sub"] != got["sub"] {
 			t.Errorf("%q became %q", want["sub"], got["sub"])
+		}
+	})
+}
+
+// A database is not to be trusted either: a damaged record is an error, and a
+// good one is written as it was read.
+func FuzzRecord(f *testing.F) {
+	for _, data := range localacr.Records() {
+		if again := localacr.Decode(data); len(again) != 1 || !bytes.Equal(again[0], data) {
+			f.Errorf("%q became %q", data, again)
+		}
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		for _, again := range localacr.Decode(data) {
+			if third := localacr.Decode(again); !slices.ContainsFunc(third, func(b []byte) bool { return bytes.Equal(b, again) }) {
+				t.Errorf("%q became %q and then %q", data, again, third)
+			}
 		}
 	})
 }

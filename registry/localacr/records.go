@@ -2,8 +2,6 @@ package localacr
 
 import (
 	"encoding/binary"
-	"encoding/json"
-	"fmt"
 	"time"
 )
 
@@ -58,32 +56,32 @@ var unlocked = attributes{DeleteEnabled: true, WriteEnabled: true, ReadEnabled: 
 func (a attributes) removable() bool { return a.DeleteEnabled && a.WriteEnabled }
 
 type repositoryRecord struct {
-	Created    time.Time  `json:"created"`
-	Updated    time.Time  `json:"updated"`
-	Manifests  int        `json:"manifests"`
-	Tags       int        `json:"tags"`
-	Attributes attributes `json:"attributes"`
+	Created    time.Time
+	Updated    time.Time
+	Manifests  int
+	Tags       int
+	Attributes attributes
 }
 
 type tagRecord struct {
-	Digest     string     `json:"digest"`
-	Created    time.Time  `json:"created"` // of the name: it survives moves
-	Updated    time.Time  `json:"updated"`
-	Attributes attributes `json:"attributes"`
+	Digest     string
+	Created    time.Time // of the name: it survives moves
+	Updated    time.Time
+	Attributes attributes
 }
 
 type manifestRecord struct {
-	MediaType       string      `json:"mediaType"`
-	Size            int64       `json:"size"`      // of the manifest's own bytes
-	ImageSize       int64       `json:"imageSize"` // ACR-API 5.6
-	Created         time.Time   `json:"created"`
-	Updated         time.Time   `json:"updated"`
-	Architecture    string      `json:"architecture,omitempty"`
-	OS              string      `json:"os,omitempty"`
-	ConfigMediaType string      `json:"configMediaType,omitempty"`
-	Subject         string      `json:"subject,omitempty"`
-	References      []reference `json:"references,omitempty"`
-	Attributes      attributes  `json:"attributes"`
+	MediaType       string
+	Size            int64 // of the manifest's own bytes
+	ImageSize       int64 // ACR-API 5.6
+	Created         time.Time
+	Updated         time.Time
+	Architecture    string
+	OS              string
+	ConfigMediaType string
+	Subject         string
+	References      []reference
+	Attributes      attributes
 }
 
 // reference is a child of an index.
@@ -94,8 +92,8 @@ type reference struct {
 }
 
 type blobRecord struct {
-	Size   int64     `json:"size"`
-	Linked time.Time `json:"linked"`
+	Size   int64
+	Linked time.Time
 }
 
 // instant is now as ACR tells time: UTC, in steps of 100 ns.
@@ -128,10 +126,3 @@ func timeKey(repo string, t time.Time, item string) []byte {
 
 // timeKeyItem is the item of a time key of repo.
 func timeKeyItem(repo string, k []byte) string { return string(k[len(repo)+1+8:]) }
-
-func decode(data []byte, record any) error {
-	if err := json.Unmarshal(data, record); err != nil {
-		return fmt.Errorf("damaged record: %w", err)
-	}
-	return nil
-}

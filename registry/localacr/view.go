@@ -10,13 +10,13 @@ import (
 // view reads one consistent state of the metadata.
 type view struct{ tx *bolt.Tx }
 
-// get decodes the record at a key into record and reports whether there is one.
-func (v view) get(bucket, k []byte, record any) (bool, error) {
+// get decodes the record at a key into r and reports whether there is one.
+func (v view) get(bucket, k []byte, r record) (bool, error) {
 	data := v.tx.Bucket(bucket).Get(k)
 	if data == nil {
 		return false, nil
 	}
-	return true, decode(data, record)
+	return true, decode(data, r)
 }
 
 func (v view) repository(repo string) (r repositoryRecord, ok bool, err error) {
