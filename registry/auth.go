@@ -15,11 +15,13 @@ type Credential struct {
 	// IdentityToken is an ACR refresh token, or the OAuth2 identity token of
 	// another registry. It goes before Username and Password.
 	IdentityToken string
+	// Entra is an identity of Microsoft Entra. It goes before all others.
+	Entra *Entra
 }
 
-// CredentialSource is asked before each new login, so that a docker
-// configuration that changed meanwhile is seen. It must be safe for
-// concurrent use and honour ctx.
+// CredentialSource is asked at a login when its last answer is a minute old or
+// was refused, so that a docker configuration that changed meanwhile is seen.
+// It must be safe for concurrent use and honour ctx.
 type CredentialSource interface {
 	Credential(ctx context.Context) (Credential, error)
 }
@@ -49,7 +51,7 @@ func (c Credential) unpacked() Credential {
 }
 
 func (c Credential) anonymous() bool {
-	return c.IdentityToken == "" && c.Username == "" && c.Password == ""
+	return c == Credential{}
 }
 
 func (c Credential) basic() string {

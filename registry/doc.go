@@ -52,8 +52,15 @@
 //	get manifests and blobs     repository:NAME:pull
 //	delete                      repository:NAME:delete
 //
-// The credential source is asked at each login, never in between. Another kind
-// of credential is another case in logins.fetchToken.
+// The credential source is asked at a login when its last answer is a minute
+// old or was refused, never in between. What it gives decides the way:
+//
+//	user and password        Basic, or at the realm for an access token
+//	identity token           at the realm for an access token
+//	Microsoft Entra          at the registry's own /oauth2/exchange for a
+//	                         refresh token, and with that at its own realm
+//
+// Another kind of credential is another case in logins.offer or fetchToken.
 //
 // # Blobs
 //
@@ -82,6 +89,8 @@
 //   - Credentials go in clear only to loopback, or to a registry that its user
 //     spelled http:// and allowed by PlainHTTP; never to another host that such
 //     a registry names.
+//   - A Microsoft Entra token goes to the registry itself, over https or
+//     loopback, and nowhere else, whatever the challenge says.
 //   - Tokens, passwords and the queries of signed addresses are in no log and
 //     no error.
 //   - A 404 to the repetition of our own deletion is success.

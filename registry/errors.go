@@ -51,6 +51,7 @@ type Error struct {
 	Code    string // the registry's word for it, such as NAME_UNKNOWN; may be empty
 	Message string // the registry's sentence, or ours; may be empty
 	Kind    error  // one of the sentinels above; nil when the caller's context ended
+	Login   bool   // it was the login that failed, not what it was for
 	Err     error  // the cause; may be nil
 }
 

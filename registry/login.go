@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"net/url"
 	"sync/atomic"
 	"time"
@@ -26,9 +27,23 @@ type logins struct {
 	shared   *background
 	count    *counters
 
-	known   atomic.Pointer[login] // nil until the first challenge
-	tokens  *lru.Cache[string, token]
-	flights singleflight.Group
+	known     atomic.Pointer[login]   // nil until the first challenge
+	asked     atomic.Pointer[asked]   // what source said last; nil: ask it
+	refreshed atomic.Pointer[refresh] // what the last exchange gave, see entra.go
+	abac      atomic.Bool             // see Client.PerRepository
+	tokens    *lru.Cache[string, token]
+	flights   singleflight.Group
+}
+
+// askEvery is how long an answer of the source is used, unless it is refused.
+// A walk through many repositories logs in for each of them, and the source
+// may have to run a program to answer.
+const askEvery = time.Minute
+
+// asked is an answer of the source.
+type asked struct {
+	credential Credential
+	at         time.Time
 }
 
 // token is a value for the Authorization header. A zero expires is Basic,
@@ -57,9 +72,9 @@ func (l *logins) authorization(ctx context.Context, scope string) (string, error
 // renew follows a challenge to a request that carried sent. It returns "" when
 // there is nothing to offer.
 func (l *logins) renew(ctx context.Context, wanted login, scope, sent string) (string, error) {
-	asked := wanted.scope
-	if asked == "" {
-		asked = scope
+	ask := wanted.scope
+	if ask == "" {
+		ask = scope
 	}
 	how := l.learn(wanted)
 	key := l.key(how, scope)
@@ -69,19 +84,22 @@ func (l *logins) renew(ctx context.Context, wanted login, scope, sent string) (s
 		}
 		l.tokens.Remove(key)
 	}
-	return l.obtain(ctx, how, scope, asked)
+	if how.realm == nil {
+		l.asked.Store(nil) // the password itself was refused
+	}
+	return l.obtain(ctx, how, scope, ask)
 }
 
-// obtain fetches what to send for scope, by asking for the scope asked.
-func (l *logins) obtain(ctx context.Context, how login, scope, asked string) (string, error) {
+// obtain fetches what to send for scope, by asking for the scope ask.
+func (l *logins) obtain(ctx context.Context, how login, scope, ask string) (string, error) {
 	key := l.key(how, scope)
-	flight := l.flights.DoChan(key+"\n"+asked, func() (any, error) {
+	flight := l.flights.DoChan(key+"\n"+ask, func() (any, error) {
 		defer l.shared.begin()()
 		// Whoever was here just before may have left the answer.
 		if t, ok := l.tokens.Get(key); ok && t.fresh() {
 			return t.value, nil
 		}
-		t, err := l.logIn(l.shared.ctx, how, asked)
+		t, err := l.logIn(l.shared.ctx, how, ask)
 		if err != nil {
 			return "", err
 		}
@@ -111,28 +129,61 @@ func (l *logins) learn(wanted login) login {
 	return how
 }
 
+// credential is what the source says, or said less than askEvery ago. All who
+// ask at once share one answer.
 func (l *logins) credential(ctx context.Context) (Credential, error) {
 	if l.source == nil {
 		return Credential{}, nil
 	}
-	credential, err := l.source.Credential(ctx)
-	return credential.unpacked(), err
+	if last := l.asked.Load(); last != nil && time.Since(last.at) < askEvery {
+		return last.credential, nil
+	}
+	flight := l.flights.DoChan("credential", func() (any, error) {
+		defer l.shared.begin()()
+		credential, err := l.source.Credential(l.shared.ctx)
+		if err != nil {
+			return Credential{}, err
+		}
+		credential = credential.unpacked()
+		l.asked.Store(&asked{credential, time.Now()})
+		return credential, nil
+	})
+	select {
+	case r := <-flight:
+		return r.Val.(Credential), r.Err
+	case <-ctx.Done():
+		return Credential{}, context.Cause(ctx)
+	}
 }
 
-// logIn asks for the credential and turns it into a token.
+// logIn turns the credential into a token. One that is refused sends us back
+// to the source, which may have another by now.
 func (l *logins) logIn(ctx context.Context, how login, scope string) (token, error) {
 	op := "log in to " + l.endpoint.Host
 	credential, err := l.credential(ctx)
 	if err != nil {
-		return token{}, &Error{Op: op, Message: "no credential", Kind: ErrDenied, Err: err}
+		return token{}, &Error{Op: op, Message: "no credential", Kind: ErrDenied, Login: true, Err: err}
 	}
+	t, err := l.offer(ctx, op, how, scope, credential)
+	if l.source == nil || !errors.Is(err, ErrDenied) {
+		return t, err
+	}
+	l.asked.Store(nil)
+	if again, askErr := l.credential(ctx); askErr == nil && again != credential {
+		return l.offer(ctx, op, how, scope, again)
+	}
+	return t, err
+}
+
+// offer gives the registry what it wants to see of the credential.
+func (l *logins) offer(ctx context.Context, op string, how login, scope string, credential Credential) (token, error) {
 	switch {
 	case how.realm != nil:
 		return l.fetchToken(ctx, op, how, scope, credential)
 	case credential.anonymous():
 		return token{}, nil
-	case credential.IdentityToken != "":
-		return token{}, &Error{Op: op, Message: "the registry wants a user name and password, not a token", Kind: ErrDenied}
+	case credential.IdentityToken != "" || credential.Entra != nil:
+		return token{}, &Error{Op: op, Message: "the registry wants a user name and password, not a token", Kind: ErrDenied, Login: true}
 	}
 	return token{value: credential.basic()}, nil
 }

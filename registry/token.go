@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"math"
 	"net/http"
@@ -27,11 +26,20 @@ const (
 //
 // Azure's token service, known by its path, and identity tokens take the
 // OAuth2 form (POST); all others the docker form (GET with Basic), and so does
-// a service that turns out not to know the former.
+// a service that turns out not to know the former. Identities of Microsoft
+// Entra take one step more (entra.go).
 func (l *logins) fetchToken(ctx context.Context, op string, how login, scope string, credential Credential) (token, error) {
-	if problem := l.checkRealm(how.realm, credential); problem != "" {
-		return token{}, &Error{Op: op, Message: problem, Kind: ErrDenied}
+	if credential.Entra != nil {
+		return l.entraToken(ctx, op, how, scope, credential.Entra)
 	}
+	if problem := l.checkRealm(how.realm, credential); problem != "" {
+		return token{}, &Error{Op: op, Message: problem, Kind: ErrDenied, Login: true}
+	}
+	return l.redeem(ctx, op, how, scope, credential)
+}
+
+// redeem asks the token service.
+func (l *logins) redeem(ctx context.Context, op string, how login, scope string, credential Credential) (token, error) {
 	l.count.tokens.Add(1)
 	oauth := credential.IdentityToken != "" || strings.HasSuffix(how.realm.Path, "/oauth2/token")
 	k := getToken(op, how, scope, credential)
@@ -74,6 +82,7 @@ func (l *logins) checkRealm(realm *url.URL, credential Credential) string {
 
 func (l *logins) refusal(op string, a answer, credential Credential) error {
 	err := statusError(op, a.status, a.header, a.body)
+	err.Login = true
 	if err.Kind == ErrNotFound || a.status == http.StatusBadRequest {
 		err.Kind = ErrDenied // services disagree on how to refuse
 	}
@@ -159,19 +168,11 @@ func decodeToken(body []byte, now time.Time) (value string, life time.Duration) 
 // jwtExpiry reads exp of a JWT's payload. The signature is the registry's
 // business: a wrong expiry costs a 401, no more.
 func jwtExpiry(value string) (exp float64, ok bool) {
-	_, rest, _ := strings.Cut(value, ".")
-	payload, _, found := strings.Cut(rest, ".")
-	if !found {
-		return 0, false
-	}
-	text, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(payload, "="))
-	if err != nil {
-		return 0, false
-	}
 	var claims struct {
 		Exp *float64 `json:"exp"`
 	}
-	if json.Unmarshal(text, &claims) != nil || claims.Exp == nil {
+	decodeClaims(value, &claims)
+	if claims.Exp == nil {
 		return 0, false
 	}
 	return *claims.Exp, true

@@ -1,0 +1,276 @@
+package registry
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+)
+
+// DefaultAudience is what Azure's registries want Microsoft Entra's tokens to
+// be for, in every cloud.
+const DefaultAudience = "https://containerregistry.azure.net"
+
+const (
+	// entraTimeout bounds one request to Microsoft Entra, which may be the
+	// start of the Azure CLI on a slow machine.
+	entraTimeout = 60 * time.Second
+	// azureCLI is the application that users of the Azure CLI log in with.
+	azureCLI = "04b07795-8ddb-461a-bbee-02f9e1bf7b46"
+)
+
+// Entra is an identity of Microsoft Entra, as a Credential. Its tokens are
+// sent to the registry itself and nowhere else: see logins.entraToken.
+type Entra struct {
+	tokens azcore.TokenCredential
+	scope  string
+
+	mu   sync.Mutex // guards last
+	last azcore.AccessToken
+}
+
+// NewEntra makes an identity of what package azidentity gives. audience is the
+// resource that tokens are asked for; "": DefaultAudience.
+func NewEntra(tokens azcore.TokenCredential, audience string) *Entra {
+	return &Entra{tokens: tokens, scope: strings.TrimSuffix(or(audience, DefaultAudience), "/") + "/.default"}
+}
+
+// Identity asks for a token and tells whose it is: "alice@contoso.com",
+// "application 0a1b…". It is "" when the token does not say.
+func (e *Entra) Identity(ctx context.Context) (string, error) {
+	value, err := e.token(ctx, "")
+	if err != nil {
+		return "", err
+	}
+	var c struct {
+		UPN    string `json:"upn"`
+		Unique string `json:"unique_name"`
+		AppID  string `json:"appid"`
+		Object string `json:"oid"`
+	}
+	decodeClaims(value, &c)
+	switch name := clean(or(c.UPN, c.Unique), 128); {
+	case name != "" && c.AppID == azureCLI:
+		return name + " of the Azure CLI", nil
+	case name != "":
+		return name, nil
+	case c.AppID != "":
+		return "application " + clean(c.AppID, 64), nil
+	case c.Object != "":
+		return "object " + clean(c.Object, 64), nil
+	}
+	return "", nil
+}
+
+// token returns a token that is good for some minutes, other than the refused
+// one if there is any other.
+func (e *Entra) token(ctx context.Context, refused string) (string, error) {
+	e.mu.Lock()
+	last := e.last
+	e.mu.Unlock()
+	if last.Token != "" && last.Token != refused && time.Until(last.ExpiresOn) > maxMargin {
+		return last.Token, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, entraTimeout)
+	defer cancel()
+	next, err := e.tokens.GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{e.scope}})
+	switch {
+	case err != nil:
+		return "", &entraError{err}
+	case !printable(next.Token):
+		return "", errors.New("Microsoft Entra's answer holds no token")
+	}
+	e.mu.Lock()
+	e.last = next
+	e.mu.Unlock()
+	return next.Token, nil
+}
+
+// entraError says in one line what azidentity says in a page.
+type entraError struct{ cause error }
+
+// aadsts finds the sentence of Microsoft Entra's own that says what is wrong.
+// Its codes are documented, and what people search for.
+var aadsts = regexp.MustCompile(`AADSTS\d+:[^"\r\n\\]*`)
+
+func (e *entraError) Error() string {
+	text := e.cause.Error()
+	if sentence := aadsts.FindString(text); sentence != "" {
+		sentence, _, _ = strings.Cut(sentence, " Trace ID:")
+		return clean(sentence, 512)
+	}
+	return clean(strings.Join(strings.Fields(text), " "), 2048)
+}
+
+func (e *entraError) Unwrap() error { return e.cause }
+
+// refresh is a refresh token of the registry, and whose it is.
+type refresh struct {
+	of    *Entra
+	token token // without "Bearer "
+}
+
+// entraToken fetches an access token on behalf of an identity of Microsoft
+// Entra, in two steps: its token is exchanged for a refresh token of the
+// registry, good for hours and for all scopes, and that one for the access
+// token. A refresh token that is refused before its time leads back to the
+// identity, once.
+func (l *logins) entraToken(ctx context.Context, op string, how login, scope string, entra *Entra) (token, error) {
+	if problem := l.checkEntra(how.realm); problem != "" {
+		return token{}, &Error{Op: op, Message: problem, Kind: ErrDenied, Login: true}
+	}
+	refused := ""
+	for {
+		refreshToken, err := l.refreshToken(ctx, op, how, entra, refused)
+		if err != nil {
+			return token{}, err
+		}
+		t, err := l.redeem(ctx, op, how, scope, Credential{IdentityToken: refreshToken})
+		if refused != "" || !errors.Is(err, ErrDenied) {
+			return t, err
+		}
+		refused = refreshToken
+	}
+}
+
+// checkEntra keeps Entra's tokens, which open more than this registry, at the
+// registry's own host and off the wire in clear.
+func (l *logins) checkEntra(realm *url.URL) string {
+	switch {
+	case l.endpoint.Scheme != "https" && !isLoopback(l.endpoint):
+		return "a Microsoft Entra token goes over https only; refused"
+	case !sameOrigin(realm, l.endpoint):
+		return "its token service is elsewhere, at " + clean(realm.Host, 255) + ", where a Microsoft Entra token must not go; refused"
+	}
+	return ""
+}
+
+// refreshToken returns the registry's refresh token for entra, other than the
+// refused one. All who need a new one share one exchange.
+func (l *logins) refreshToken(ctx context.Context, op string, how login, entra *Entra, refused string) (string, error) {
+	usable := func() (string, bool) {
+		r := l.refreshed.Load()
+		if r == nil || r.of != entra || r.token.value == refused || !r.token.fresh() {
+			return "", false
+		}
+		return r.token.value, true
+	}
+	if value, ok := usable(); ok {
+		return value, nil
+	}
+	flight := l.flights.DoChan("refresh", func() (any, error) {
+		defer l.shared.begin()()
+		if value, ok := usable(); ok {
+			return value, nil
+		}
+		r, err := l.exchange(l.shared.ctx, op, how, entra)
+		if err != nil {
+			return "", err
+		}
+		l.refreshed.Store(&r)
+		return r.token.value, nil
+	})
+	select {
+	case r := <-flight:
+		return r.Val.(string), r.Err
+	case <-ctx.Done():
+		return "", context.Cause(ctx)
+	}
+}
+
+// exchange gives an Entra token for a refresh token. A token that lay here may
+// have been taken back meanwhile; when it is refused, a new one is tried.
+func (l *logins) exchange(ctx context.Context, op string, how login, entra *Entra) (refresh, error) {
+	value, err := entra.token(ctx, "")
+	if err != nil {
+		return refresh{}, &Error{Op: op, Message: "no token from Microsoft Entra", Kind: ErrDenied, Login: true, Err: err}
+	}
+	r, err := l.exchangeOnce(ctx, op, how, entra, value)
+	if !errors.Is(err, ErrDenied) {
+		return r, err
+	}
+	again, tokenErr := entra.token(ctx, value)
+	if tokenErr != nil || again == value {
+		return r, err
+	}
+	return l.exchangeOnce(ctx, op, how, entra, again)
+}
+
+func (l *logins) exchangeOnce(ctx context.Context, op string, how login, entra *Entra, value string) (refresh, error) {
+	l.count.tokens.Add(1)
+	form := url.Values{
+		"grant_type":   {"access_token"},
+		"service":      {or(how.service, l.endpoint.Host)},
+		"access_token": {value},
+	}
+	u := *l.endpoint
+	u.Path = "/oauth2/exchange"
+	k := call{op: op, method: http.MethodPost, url: &u, body: []byte(form.Encode()), limit: maxToken}
+	a, err := l.fetch(ctx, k.with("Content-Type", "application/x-www-form-urlencoded"))
+	if err != nil {
+		return refresh{}, err
+	}
+	if !a.ok() {
+		refusal := statusError(op, a.status, a.header, a.body)
+		switch {
+		case a.status == http.StatusNotFound:
+			refusal.Message, refusal.Kind = "it takes no Microsoft Entra tokens", ErrDenied
+		case a.status == http.StatusBadRequest:
+			refusal.Kind = ErrDenied
+		case refusal.Message == "" && refusal.Kind == ErrDenied:
+			refusal.Message = "the registry refused the Microsoft Entra token"
+		}
+		refusal.Login = true
+		return refresh{}, refusal
+	}
+	var answered struct {
+		RefreshToken string `json:"refresh_token"`
+	}
+	if json.Unmarshal(a.body, &answered) != nil || !printable(answered.RefreshToken) {
+		return refresh{}, broken(op, "the answer to the exchange holds no refresh token")
+	}
+	l.noteABAC(answered.RefreshToken)
+	now := time.Now()
+	life := shortLife
+	if exp, ok := jwtExpiry(answered.RefreshToken); ok {
+		life = max(inSeconds(exp-float64(serverTime(a.header, now).Unix())), 0)
+	}
+	return refresh{of: entra, token: token{value: answered.RefreshToken, expires: now.Add(life - min(life/10, maxMargin))}}, nil
+}
+
+// noteABAC sees by a refresh token whether the registry gives rights per
+// repository: only then does it say whose it is.
+func (l *logins) noteABAC(refreshToken string) {
+	var c struct {
+		Identity json.RawMessage `json:"aad_identity"`
+	}
+	decodeClaims(refreshToken, &c)
+	l.abac.Store(len(c.Identity) > 0)
+}
+
+// PerRepository reports whether the registry said, at a login with Microsoft
+// Entra, that it gives rights per repository (ABAC). It is false before.
+func (c *Client) PerRepository() bool { return c.logins.abac.Load() }
+
+// decodeClaims reads the payload of a JWT into claims, or leaves them as they
+// are. The signature is its issuer's and its audience's business.
+func decodeClaims(value string, claims any) {
+	parts := strings.Split(value, ".")
+	if len(parts) != 3 {
+		return
+	}
+	text, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(parts[1], "="))
+	if err != nil {
+		return
+	}
+	_ = json.Unmarshal(text, claims) // of a broken document nothing is taken
+}
