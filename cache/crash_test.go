@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-const childSize = 48 << 20
+const childSize = 24 << 20
 
 // child works in a cache until it is killed, or its standard input ends, and
 // says how far it is.
@@ -57,8 +57,8 @@ func child(role, dir string) {
 			fmt.Println("read", off+chunkSize)
 		}
 	case "hold": // half of it, and stay
-		src.gate = holdAt(20 << 20).wait
-		if _, err := b.ReadAt(context.Background(), make([]byte, 16<<20), 0); err != nil {
+		src.gate = holdAt(12 << 20).wait
+		if _, err := b.ReadAt(context.Background(), make([]byte, 8<<20), 0); err != nil {
 			fmt.Println("error", err)
 			return
 		}
@@ -135,7 +135,7 @@ func (p *process) kill(t *testing.T) {
 func TestKillLosesOnlyTheUnfinishedRange(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "cache")
 	data := bytesOf(40, childSize)
-	const steps = 6 << 20
+	const steps = 4 << 20
 	for done := steps; done <= 3*steps; done += steps {
 		p := spawn(t, "download", dir)
 		p.until(t, fmt.Sprintf("read %d", done))

@@ -34,7 +34,7 @@ func TestRandomReadsFetchLittle(t *testing.T) {
 }
 
 func TestManyReadersCauseOneDownload(t *testing.T) {
-	data := bytesOf(21, 24<<20)
+	data := bytesOf(21, 12<<20)
 	src := newFake(data)
 	c := open(t, Config{})
 	var wg sync.WaitGroup

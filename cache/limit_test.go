@@ -131,7 +131,7 @@ func TestPartialsCountAndAreEvicted(t *testing.T) {
 // TestReadingWithoutTheDisk: a blob larger than the cache, and one beside
 // which everything is in use, are read as any other, and nothing grows.
 func TestReadingWithoutTheDisk(t *testing.T) {
-	for _, size := range []int{3 << 20, 40 << 20} {
+	for _, size := range []int{3 << 20, 24 << 20} {
 		for _, verifyWhen := range []Verify{VerifyStream, VerifyStrict} {
 			var log logged
 			c := open(t, Config{Size: 2 << 20, Logger: log.logger(), Verify: verifyWhen})
@@ -167,7 +167,7 @@ func TestReadingWithoutTheDisk(t *testing.T) {
 // TestWithoutTheDiskBytesAreChecked: what comes a second time is what came the
 // first time, and the whole has the digest, or the blob is dead.
 func TestWithoutTheDiskBytesAreChecked(t *testing.T) {
-	data := bytesOf(71, 40<<20)
+	data := bytesOf(71, 24<<20)
 	for name, corrupt := range map[string]func(src *fake){
 		"wrong once, right later": func(src *fake) {
 			wrong := bytes.Clone(data)
