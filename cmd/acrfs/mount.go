@@ -181,10 +181,15 @@ func explain(err error, who login) error {
 // line is what a mount says once it is there.
 func (s *session) line(endpoint string, who login, flags *mountFlags) string {
 	c := s.cache.Stats()
+	passthrough := "no passthrough"
+	if s.mounted.Passthrough() {
+		passthrough = "passthrough" // the kernel reads cached blobs by itself
+	}
 	parts := []string{
 		who.shown,
 		"read-only",
 		"verify " + flags.verify.chosen,
+		passthrough,
 		fmt.Sprintf("cache %s with %s of at most %s", flags.cacheDir, formatBytes(c.Stored+c.Partial), formatBytes(c.Limit)),
 	}
 	return fmt.Sprintf("mounted %s on %s: %s", endpoint, s.dir, strings.Join(parts, ", "))

@@ -102,7 +102,7 @@ func TestMountSaysWhatItMountedAndEndsOnSignals(t *testing.T) {
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
 		t.Run(sig.String(), func(t *testing.T) {
 			p, dir, line := mountFor(t, url, "--cache-size", "512M")
-			want := regexp.MustCompile(`^mounted ` + url + ` on ` + dir + `: .*anonymous, .*read-only, verify stream, cache \S+/cache with \S+ \S+ of at most 512 MiB\n$`)
+			want := regexp.MustCompile(`^mounted ` + url + ` on ` + dir + `: .*anonymous, .*read-only, verify stream, (no )?passthrough, cache \S+/cache with \S+ \S+ of at most 512 MiB\n$`)
 			if !want.MatchString(line) {
 				t.Errorf("start line %q, want %v", line, want)
 			}
