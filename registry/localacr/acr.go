@@ -2,7 +2,6 @@ package localacr
 
 import (
 	"encoding/json"
-	"errors"
 	"io"
 	"net/http"
 	"time"
@@ -108,14 +107,13 @@ const patchLimit = 64 << 10
 func (x *exchange) patch() (patch, error) {
 	var p patch
 	data, err := io.ReadAll(http.MaxBytesReader(x.w, x.r.Body, patchLimit))
-	var wrong *json.SyntaxError
 	switch {
 	case err != nil:
 		return p, refuse(http.StatusBadRequest, "CONTENT_LEN_INVALID", "the length of the body and the Content-Length do not agree")
 	case len(data) == 0:
 		return p, nil
 	}
-	if err := json.Unmarshal(data, &p); errors.As(err, &wrong) || err != nil {
+	if err := json.Unmarshal(data, &p); err != nil {
 		return p, refuse(http.StatusBadRequest, "UNKNOWN", "the body is not a set of changeable attributes")
 	}
 	return p, nil

@@ -81,8 +81,8 @@ come.
 
 # Where ACR's answer is not known
 
-Decisions of ours, all marked as inferred in the sources: pages of n <= 0 are
-400; a cursor of a list by time that was never given out is 404; without n the
+Decisions of ours: pages of n <= 0 are 400, but for the empty list that the
+distribution spec wants of tags/list?n=0; a cursor of a list by time that was never given out is 404; without n the
 Link says 100; a read lock answers 405 as the other locks do; blobs may be
 uploaded into a write-locked repository, manifests may not; re-pushing a known
 manifest sets its lastUpdateTime and keeps its createdTime; a locked referrer

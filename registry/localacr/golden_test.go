@@ -220,3 +220,36 @@ func TestManifestAnswers(t *testing.T) {
 		says(400, `{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN","message":"blob unknown to registry","detail":"`+zeros+`"}]}`+"\n")
 	r.checked()
 }
+
+// 5.3, and what else ACR or the distribution spec lets manifests be.
+func TestUnusualManifests(t *testing.T) {
+	r := start(t, localacr.Config{})
+	const limit = 4 << 20
+	largest := `{"schemaVersion":2,"mediaType":"` + typeIndex + `","manifests":[],"annotations":{"x":"`
+	largest += strings.Repeat("x", limit-len(largest)-3) + `"}}`
+	empty := r.pushBlob("a", nil)
+	config := r.pushBlob("a", []byte("{}"))
+	noLayers := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":"application/vnd.oci.empty.v1+json","digest":%q,"size":2,"data":"e30="},"layers":[],"custom":{"a":[1]}}`, typeManifest, config)
+	foreign := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":"x/y","digest":%q,"size":2},"layers":[{"mediaType":"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip","digest":%q,"size":9,"urls":["https://example.com/layer"]},{"mediaType":"x/y","digest":%q,"size":0}]}`, typeDockerManifest, config, zeros, empty)
+	oras := fmt.Sprintf(`{"mediaType":"application/vnd.cncf.oras.artifact.manifest.v1+json","artifactType":"x/y","blobs":[{"mediaType":"x/y","digest":%q,"size":2}]}`, config)
+	for name, row := range map[string]struct{ mediaType, body string }{
+		"4 MiB":                {typeIndex, largest},
+		"no layers":            {typeManifest, noLayers},
+		"a foreign layer":      {typeDockerManifest, foreign},
+		"an ORAS artifact":     {"application/vnd.cncf.oras.artifact.manifest.v1+json", oras},
+		"nobody's type":        {"application/x.nobody+json", `{"layers":"not what we call layers"}`},
+		"schema 1":             {typeSchema1, `{"schemaVersion":1,"name":"a","tag":"x","architecture":"amd64","fsLayers":[{"blobSum":"` + zeros + `"}]}`},
+		"an index of an index": {typeIndex, index(typeIndex, child(typeIndex, r.pushManifest("a", "inner", typeIndex, index(typeIndex)), 0, "amd64"))},
+	} {
+		d := r.pushManifest("a", "t", row.mediaType, row.body)
+		if d != localacr.DigestOf("", []byte(row.body)) {
+			t.Errorf("%s: %s", name, d)
+		}
+		r.do("GET", "/v2/a/manifests/t", "", "Accept: "+row.mediaType).says(200, row.body).has("Content-Type: " + row.mediaType)
+	}
+	if got := r.do("GET", "/acr/v1/a/_manifests/"+localacr.DigestOf("", []byte(noLayers)), "").want(200).body; !strings.Contains(got, `"imageSize":0,`) {
+		t.Errorf("5.6: an image without layers counts as nothing: %s", got)
+	}
+	r.auth("PUT", "a", "/v2/a/manifests/t", largest+" ", "Content-Type: "+typeIndex).want(400)
+	r.checked()
+}

@@ -96,7 +96,7 @@ func (x *exchange) pageOfTags() ([]tagEntry, error) {
 	if err != nil {
 		return nil, err
 	}
-	if more {
+	if more && p.n > 0 {
 		end := entries[len(entries)-1]
 		x.linkNext(p, end.Name, filters...)
 		x.cursors.remember(EndpointTags, x.name, end.Name, p.order, end.Updated)

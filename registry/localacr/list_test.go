@@ -109,6 +109,8 @@ func TestPages(t *testing.T) {
 	for _, n := range []string{"0", "-1", "x"} {
 		r.do("GET", "/acr/v1/_catalog?n="+n, "").want(400)
 	}
+	r.do("GET", "/acr/v1/team/app/_tags?n=0", "").want(400)
+	r.do("GET", "/v2/team/app/tags/list?n=0", "").says(200, `{"name":"team/app","tags":[]}`+"\n").has("Link: ")
 	// The digest filter goes on over pages.
 	r.pushManifest("team/app", "t0", typeManifest, manifest)
 	if got := slices.Concat(r.walk("/acr/v1/team/app/_tags?n=1&digest=" + digests[0])...); !slices.Equal(got, []string{"t0", "t9"}) {

@@ -28,7 +28,8 @@ func (x *exchange) page() (page, error) {
 	p := page{last: x.query.Get("last"), n: pageDefault, given: x.query.Get("orderby")}
 	if s := x.query.Get("n"); s != "" {
 		n, err := strconv.Atoi(s)
-		if err != nil || n <= 0 {
+		// The distribution spec wants an empty list for n=0, ACR refuses it.
+		if err != nil || n < 0 || n == 0 && x.endpoint != EndpointTagsList {
 			return p, errPageSize(s)
 		}
 		p.n = min(n, pageMax)
