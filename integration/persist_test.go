@@ -14,22 +14,22 @@ import (
 	"github.com/acrfs/acrfs/integration/fixture"
 )
 
-// cachedFile finds a blob's whole file in a cache directory.
-func cachedFile(t testing.TB, cache string, blob fixture.Blob) string {
+// cachedFile finds a blob's whole file in a cache directory. It waits for it,
+// since readers are served before the file is safe on the disk.
+func cachedFile(t testing.TB, cache string, blob fixture.Blob) (found string) {
 	t.Helper()
-	found := ""
-	err := filepath.WalkDir(cache, func(path string, d fs.DirEntry, err error) error {
-		if err == nil && d.Type().IsRegular() && strings.Contains(filepath.ToSlash(path), "/blobs/") && strings.Contains(d.Name(), blob.Digest.Encoded()) {
-			found = path
+	waitFor(t, "the blob to be in the cache", func() bool {
+		err := filepath.WalkDir(cache, func(path string, d fs.DirEntry, err error) error {
+			if err == nil && d.Type().IsRegular() && strings.Contains(filepath.ToSlash(path), "/blobs/") && strings.Contains(d.Name(), blob.Digest.Encoded()) {
+				found = path
+			}
+			return ignoreGone(err)
+		})
+		if err != nil {
+			t.Fatal(err)
 		}
-		return err
+		return found != ""
 	})
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		t.Fatal(err)
-	}
-	if found == "" {
-		t.Fatalf("%s is not in the cache at %s", blob.Digest, cache)
-	}
 	return found
 }
 
