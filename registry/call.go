@@ -77,12 +77,18 @@ func (k call) toward(target, endpoint *url.URL) call {
 }
 
 // fetch runs a metadata call to its last byte, within MetadataTimeout and
-// following redirects. Any status is an answer; the error is for none.
+// following redirects. A change may wait out a throttle besides: whoever deletes
+// a thousand manifests wants them deleted, while a reader wants an answer. Any
+// status is an answer; the error is for none.
 func (c *Client) fetch(ctx context.Context, k call) (answer, error) {
 	if k.limit == 0 {
 		k.limit = maxPage
 	}
-	inner, cancel := context.WithTimeoutCause(ctx, c.metadataTimeout, errDeadline)
+	limit := c.metadataTimeout
+	if k.method == http.MethodDelete || k.method == http.MethodPatch {
+		limit += c.retry.throttleWait
+	}
+	inner, cancel := context.WithTimeoutCause(ctx, limit, errDeadline)
 	defer cancel()
 	for hops := 0; ; hops++ {
 		resp, trail, err := c.send(inner, c.metadata, k)

@@ -48,7 +48,7 @@ type Config struct {
 	// often in a row a broken blob body is reopened. 0: 4; negative: never.
 	MaxRetries int
 	// ThrottleWait bounds the total wait for 429 answers of one operation.
-	// 0: 45s, which leaves MetadataTimeout room for the answer.
+	// 0: 45s. Reads wait within MetadataTimeout, changes beyond it.
 	ThrottleWait time.Duration
 }
 

@@ -14,7 +14,8 @@ import (
 	"github.com/acrfs/acrfs/registry/localacr"
 )
 
-// This file is the only place that declares flags and reads the environment.
+// This file and config_*.go are the only place that declares flags and reads the
+// environment.
 
 // environment is what the process inherits that matters to us.
 type environment struct {
@@ -81,6 +82,8 @@ type mountFlags struct {
 	allowOther bool
 	uid, gid   idValue
 
+	writable writableFlags
+
 	plainHTTP     bool
 	tlsCA         string
 	username      string
@@ -105,6 +108,8 @@ func (m *mountFlags) bind(flags *pflag.FlagSet, env environment) {
 
 	flags.StringVar(&m.cacheDir, "cache-dir", filepath.Join(env.cacheHome, "acrfs"), "keep downloaded content in this `directory`")
 	flags.Var(&m.cacheSize, "cache-size", "keep at most this much, like 500M, 10GiB or 20% of the free disk (default min(10GiB, 20%))")
+
+	m.writable.bind(flags)
 
 	flags.BoolVar(&m.allowOther, "allow-other", false, "let other users in, who may read everything (default only who mounts)")
 	flags.Var(&m.uid, "uid", "show files as owned by this user (default who mounts)")
@@ -132,7 +137,7 @@ func (m *mountFlags) check() error {
 	if m.cacheDir == "" {
 		return badFlag("cache-dir", "", "a directory")
 	}
-	return absolute(&m.cacheDir, &m.tlsCA, &m.log.file)
+	return absolute(&m.cacheDir, &m.tlsCA, &m.log.file, &m.writable.auditLog)
 }
 
 // ttl is --metadata-ttl in the words of fs.Config, where 0 is the default.

@@ -22,10 +22,12 @@ func newMount() *cobra.Command {
 	var flags mountFlags
 	cmd := &cobra.Command{
 		Use:   "mount REGISTRY MOUNTPOINT",
-		Short: "Mount a registry on an empty directory, read-only",
-		Long: `mount shows a registry as a directory tree, read-only, until Ctrl-C or until it
-is unmounted. Content is downloaded when it is read, checked against its digest,
-and kept in a cache on disk.
+		Short: "Mount a registry on an empty directory",
+		Long: `mount shows a registry as a directory tree until Ctrl-C or until it is
+unmounted. Content is downloaded when it is read, checked against its digest, and
+kept in a cache on disk. The mount is read-only unless --writable says otherwise;
+then removing the directory of a tag, a manifest or a repository deletes it, and
+setfattr sets the flags that lock it.
 
 REGISTRY is a host (myregistry.azurecr.io), or a URL when it is not https on
 port 443: https://host:8443, http://localhost:5000.
@@ -36,12 +38,13 @@ port 443: https://host:8443, http://localhost:5000.
 		Example: `  acrfs mount myregistry.azurecr.io /mnt/acr
   acrfs mount --daemon --log-file /var/log/acrfs.log myregistry.azurecr.io /mnt/acr
   acrfs mount --username ci --password-stdin myregistry.azurecr.io /mnt/acr <token.txt
-  acrfs mount http://localhost:5000 /mnt/local`,
+  acrfs mount http://localhost:5000 /mnt/local
+  acrfs mount --writable=team/app --dry-run myregistry.azurecr.io /mnt/acr`,
 		Args: wantArgs(2, 2, "acrfs mount myregistry.azurecr.io /mnt/acr"),
 	}
 	flags.bind(cmd.Flags(), env)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if err := flags.check(); err != nil {
+		if err := errors.Join(flags.check(), flags.writable.check(cmd.Flags())); err != nil {
 			return err
 		}
 		if flags.daemon && flags.readyFD == 0 {
@@ -76,6 +79,11 @@ func mount(ctx context.Context, endpoint, mountpoint string, flags *mountFlags, 
 	if err != nil {
 		return err
 	}
+	writable, closeAudit, err := flags.writable.open()
+	if err != nil {
+		return err
+	}
+	defer closeAudit()
 	s, err := openSession(ctx, dir, client, cache.Config{
 		Dir:    flags.cacheDir,
 		Size:   cacheSize,
@@ -88,6 +96,7 @@ func mount(ctx context.Context, endpoint, mountpoint string, flags *mountFlags, 
 		UID:          flags.uid.id,
 		GID:          flags.gid.id,
 		AllowOther:   flags.allowOther,
+		Writable:     writable,
 	})
 	if err != nil {
 		return explain(err, who)
@@ -118,12 +127,13 @@ func (m *mountFlags) client(endpoint string, who login, logger *slog.Logger) (*r
 		return nil, err
 	}
 	config := registry.Config{
-		Endpoint:    endpoint,
-		PlainHTTP:   m.plainHTTP,
-		RootCAs:     roots,
-		Credentials: who.source,
-		Logger:      logger,
-		UserAgent:   userAgent(),
+		Endpoint:     endpoint,
+		PlainHTTP:    m.plainHTTP,
+		RootCAs:      roots,
+		Credentials:  who.source,
+		Logger:       logger,
+		UserAgent:    userAgent(),
+		ThrottleWait: m.writable.throttleWait,
 	}
 	client, err := registry.New(config)
 	if err == nil {
@@ -187,7 +197,7 @@ func (s *session) line(endpoint string, who login, flags *mountFlags) string {
 	}
 	parts := []string{
 		who.shown,
-		"read-only",
+		flags.writable.String(),
 		"verify " + flags.verify.chosen,
 		passthrough,
 		fmt.Sprintf("cache %s with %s of at most %s", flags.cacheDir, formatBytes(c.Stored+c.Partial), formatBytes(c.Limit)),

@@ -26,6 +26,7 @@ func badFlag(name, value, want string) error {
 
 // wanted says what would be right for a flag, by its type.
 var wanted = map[string]string{
+	"prefix":   "a repository like team/app, or no value for all of them",
 	"address":  "a host and a port like 127.0.0.1:5000",
 	"bool":     "true or false",
 	"duration": "a duration like 500ms, 10s or 5m",
