@@ -42,7 +42,9 @@ type mount struct {
 type mountOptions struct {
 	dir   string // "": a fresh one
 	cache string // "": a fresh one
+	url   string // "": the server's own
 	flags []string
+	env   []string // on top of this process's
 }
 
 // mountServer mounts a server, and unmounts it when the test ends. Whatever
@@ -79,11 +81,14 @@ func startMount(t testing.TB, s *server, o mountOptions) *mount {
 	if o.cache == "" {
 		o.cache = filepath.Join(openDir(t), "cache")
 	}
+	if o.url == "" {
+		o.url = s.url
+	}
 	m := &mount{t: t, server: s, dir: o.dir, cache: o.cache, output: &output{}, announced: make(chan struct{}), ended: make(chan struct{})}
-	args := append([]string{"mount", s.url, o.dir, "--cache-dir", o.cache, "--log-level", "debug"}, o.flags...)
+	args := append([]string{"mount", o.url, o.dir, "--cache-dir", o.cache, "--log-level", "debug"}, o.flags...)
 	m.process = exec.Command(acrfs(t), args...)
 	m.process.Stdout, m.process.Stderr = &announcement{output: m.output, said: m.announced}, m.output
-	m.process.Env = append(os.Environ(), "GORACE=halt_on_error=1")
+	m.process.Env = append(append(os.Environ(), "GORACE=halt_on_error=1"), o.env...)
 	m.process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := m.process.Start(); err != nil {
 		t.Fatal(err)
@@ -142,6 +147,7 @@ func (m *mount) awaitEnd() {
 func (m *mount) cleanUp() {
 	select {
 	case <-m.ended:
+		// Its test has judged that.
 	default:
 		m.process.Process.Signal(syscall.SIGINT)
 		select {

@@ -24,13 +24,13 @@ func pushWithGGCR(ctx context.Context, s *server, repo, tag string, m *fixture.M
 		return err
 	}
 	if isIndex(m) {
-		return remote.WriteIndex(ref, ggcrIndex{m}, remote.WithContext(ctx))
+		return remote.WriteIndex(ref, ggcrIndex{m}, ggcrOptions(ctx, s)...)
 	}
 	img, err := ggcrImage(m)
 	if err != nil {
 		return err
 	}
-	return remote.Write(ref, img, remote.WithContext(ctx))
+	return remote.Write(ref, img, ggcrOptions(ctx, s)...)
 }
 
 // pushWithGGCRRaw pushes blobs and manifests one by one, whatever they are.
@@ -39,7 +39,7 @@ func pushWithGGCRRaw(ctx context.Context, s *server, repo, tag string, m *fixtur
 	if err != nil {
 		return err
 	}
-	pusher, err := remote.NewPusher(remote.WithContext(ctx))
+	pusher, err := remote.NewPusher(ggcrOptions(ctx, s)...)
 	if err != nil {
 		return err
 	}
@@ -57,7 +57,15 @@ func ggcrPushRaw(ctx context.Context, pusher *remote.Pusher, ref name.Reference,
 			return err
 		}
 	}
-	return remote.Put(ref, ggcrRaw{m}, remote.WithContext(ctx))
+	return pusher.Push(ctx, ref, ggcrRaw{m})
+}
+
+func ggcrOptions(ctx context.Context, s *server) []remote.Option {
+	options := []remote.Option{remote.WithContext(ctx)}
+	if s.auth != nil {
+		options = append(options, remote.WithAuth(s.auth))
+	}
+	return options
 }
 
 func ggcrReference(s *server, repo, tag string, m *fixture.Manifest) (name.Reference, error) {

@@ -7,14 +7,19 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/distribution/distribution/v3/configuration"
+	_ "github.com/distribution/distribution/v3/registry/auth/htpasswd"
 	_ "github.com/distribution/distribution/v3/registry/auth/silly"
 	"github.com/distribution/distribution/v3/registry/handlers"
 	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem"
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/sirupsen/logrus"
+	"golang.org/x/crypto/bcrypt"
 
 	"github.com/acrfs/acrfs/registry/localacr"
 )
@@ -24,6 +29,9 @@ type server struct {
 	name string
 	url  string // http://127.0.0.1:PORT
 	gate *gate  // counts what is asked, and answers badly when told to
+
+	// auth is what clients that push log in with. nil: anonymous.
+	auth authn.Authenticator
 
 	// acr says that it speaks ACR's own API: it keeps properties and times,
 	// and lists manifests.
@@ -44,7 +52,12 @@ func onEveryServer(t *testing.T, row func(t *testing.T, s *server)) {
 // newLocalACR starts the product's own emulator.
 func newLocalACR(t testing.TB) *server {
 	t.Helper()
-	registry, err := localacr.Open(localacr.Config{Root: t.TempDir()})
+	return startLocalACR(t, localacr.Config{Root: t.TempDir()})
+}
+
+func startLocalACR(t testing.TB, config localacr.Config) *server {
+	t.Helper()
+	registry, err := localacr.Open(config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,8 +79,33 @@ func newLocalACR(t testing.TB) *server {
 // and takes the answer for success.
 func newDistribution(t testing.TB) *server {
 	t.Helper()
-	logrus.SetOutput(io.Discard)
 	s := listen(t, "distribution")
+	silly := configuration.Auth{"silly": {"realm": s.url + "/oauth2/token", "service": s.host()}}
+	s.serve(&tokenRealm{registry: openDistribution(t, silly)})
+	return s
+}
+
+// newProtectedDistribution lets in one user, by Basic authentication, as
+// registries do that have no token service.
+func newProtectedDistribution(t testing.TB, username, password string) *server {
+	t.Helper()
+	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "htpasswd")
+	if err := os.WriteFile(file, append([]byte(username+":"), hash...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := listen(t, "distribution")
+	s.auth = &authn.Basic{Username: username, Password: password}
+	s.serve(openDistribution(t, configuration.Auth{"htpasswd": {"realm": "test", "path": file}}))
+	return s
+}
+
+func openDistribution(t testing.TB, who configuration.Auth) *handlers.App {
+	t.Helper()
+	logrus.SetOutput(io.Discard)
 
 	var config configuration.Configuration
 	config.Storage = configuration.Storage{
@@ -75,7 +113,7 @@ func newDistribution(t testing.TB) *server {
 		"delete":      {"enabled": true},
 		"maintenance": {"uploadpurging": map[any]any{"enabled": false}},
 	}
-	config.Auth = configuration.Auth{"silly": {"realm": s.url + "/oauth2/token", "service": s.host()}}
+	config.Auth = who
 	config.HTTP.RelativeURLs = true // the official ACR client follows no others
 	config.HTTP.Secret = "the same for every process"
 	config.Catalog.MaxEntries = 1000
@@ -88,8 +126,7 @@ func newDistribution(t testing.TB) *server {
 			t.Errorf("close distribution: %v", err)
 		}
 	})
-	s.serve(&tokenRealm{registry: app})
-	return s
+	return app
 }
 
 // listen takes a loopback port, so that a registry can be told its address
