@@ -87,7 +87,7 @@ func (e *Entra) token(ctx context.Context, refused string) (string, error) {
 	case err != nil:
 		return "", &entraError{err}
 	case !printable(next.Token):
-		return "", errors.New("Microsoft Entra's answer holds no token")
+		return "", errors.New("no token in the answer of Microsoft Entra")
 	}
 	e.mu.Lock()
 	e.last = next

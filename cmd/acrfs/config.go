@@ -23,6 +23,7 @@ type environment struct {
 	password  string // ACRFS_PASSWORD
 	cacheHome string // where this user's caches are
 	dataHome  string // where this user's data is
+	authEnvironment
 }
 
 func readEnvironment() environment {
@@ -35,6 +36,8 @@ func readEnvironment() environment {
 		password:  os.Getenv("ACRFS_PASSWORD"),
 		cacheHome: absoluteOr(os.Getenv("XDG_CACHE_HOME"), filepath.Join(home, ".cache")),
 		dataHome:  absoluteOr(os.Getenv("XDG_DATA_HOME"), filepath.Join(home, ".local", "share")),
+
+		authEnvironment: readAuthEnvironment(),
 	}
 	if os.Geteuid() == 0 {
 		// Mounts of root's are the system's; sudo keeps the user's home, where
@@ -88,6 +91,7 @@ type mountFlags struct {
 	tlsCA         string
 	username      string
 	passwordStdin bool
+	authFlags
 
 	daemon      bool
 	readyFD     int // of the daemon itself: where to report; 0 elsewhere
@@ -96,8 +100,9 @@ type mountFlags struct {
 
 func (m *mountFlags) bind(flags *pflag.FlagSet, env environment) {
 	flags.SortFlags = false
-	flags.StringVar(&m.username, "username", "", "log in as this `user` (default $ACRFS_USERNAME, else anonymous)")
+	flags.StringVar(&m.username, "username", "", "log in as this `user` (default $ACRFS_USERNAME)")
 	flags.BoolVar(&m.passwordStdin, "password-stdin", false, "read the password from stdin (default $ACRFS_PASSWORD)")
+	m.authFlags.bind(flags)
 	flags.BoolVar(&m.plainHTTP, "plain-http", false, "allow http:// to hosts other than this one (default no: everything there can be read on the way)")
 	flags.StringVar(&m.tlsCA, "tls-ca", "", "trust the authorities in this PEM `file` besides the system's")
 
@@ -136,6 +141,9 @@ func (m *mountFlags) check() error {
 	}
 	if m.cacheDir == "" {
 		return badFlag("cache-dir", "", "a directory")
+	}
+	if err := m.authFlags.check(m.username != "", m.passwordStdin); err != nil {
+		return err
 	}
 	return absolute(&m.cacheDir, &m.tlsCA, &m.log.file, &m.writable.auditLog)
 }

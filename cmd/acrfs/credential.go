@@ -12,7 +12,10 @@ import (
 // login is who we are to the registry, and how people read it.
 type login struct {
 	source registry.CredentialSource // nil: anonymous
-	shown  string                    // "anonymous", "user alice"
+	way    way
+	shown  string   // "anonymous", "user alice"
+	failed error    // sources that failed before one had a credential
+	missed []string // why nobody is who we are, when we are anonymous
 }
 
 // passwordLimit is far above any password; ACR's tokens, which are used as
@@ -44,6 +47,7 @@ func readLogin(m *mountFlags, env environment, stdin io.Reader) (login, error) {
 	}
 	return login{
 		source: registry.StaticCredential(registry.Credential{Username: user, Password: password}),
+		way:    byPassword,
 		shown:  "user " + user,
 	}, nil
 }

@@ -90,9 +90,9 @@ func demo(ctx context.Context, mountpoint string, flags *demoFlags, stdout, stde
 	if err != nil {
 		return err
 	}
-	s, err := openSession(ctx, dir, client,
+	s, err := openSession(ctx, dir, client, client.Ping,
 		cache.Config{Dir: filepath.Join(room.dir, "cache"), Logger: logger},
-		fs.Config{Logger: logger})
+		fs.Config{Logger: logger, Registry: client})
 	if err != nil {
 		return err
 	}

@@ -8,8 +8,15 @@
 //
 //	main.go        run: arguments in, exit status out; what counts as bad usage
 //	usage.go       one-line errors for bad input, with suggestions
-//	config.go      every flag and environment variable
-//	credential.go  who we are to the registry
+//	config.go config_*.go
+//	               every flag and environment variable
+//	sources.go     who we are to the registry: which source is asked, in order
+//	credential.go docker.go entra.go cloud.go invoker.go
+//	               the sources: given, docker configuration, Microsoft Entra; and
+//	               whose files they read under sudo
+//	gate.go        asking the registry at the start, and on if it has to wait
+//	refusal.go     what a refusal means, and what to do about it
+//	named.go       --repository
 //	logging.go     --log-level, --log-file, --log-format
 //	session.go     client + cache + mount, opened and closed together
 //	mount.go umount.go refresh.go demo.go serve.go version.go

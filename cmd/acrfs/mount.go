@@ -63,14 +63,17 @@ func mount(ctx context.Context, endpoint, mountpoint string, flags *mountFlags, 
 		return err
 	}
 	defer closeLog()
-	who, err := readLogin(flags, env, stdin)
+	given, err := readLogin(flags, env, stdin)
 	if err != nil {
 		return err
 	}
-	client, err := flags.client(endpoint, who, logger)
+	source := &lateSource{}
+	client, roots, err := flags.client(endpoint, source, logger)
 	if err != nil {
 		return err
 	}
+	source.find = (&sources{client.Host(), &flags.authFlags, env.authEnvironment, roots, given}).find
+	in := &gate{client: client, source: source, patient: flags.startAnyway, log: logger}
 	cacheSize, err := flags.cacheBytes()
 	if err != nil {
 		return err
@@ -84,7 +87,7 @@ func mount(ctx context.Context, endpoint, mountpoint string, flags *mountFlags, 
 		return err
 	}
 	defer closeAudit()
-	s, err := openSession(ctx, dir, client, cache.Config{
+	s, err := openSession(ctx, dir, client, in.ask, cache.Config{
 		Dir:    flags.cacheDir,
 		Size:   cacheSize,
 		Verify: flags.verification(),
@@ -97,9 +100,10 @@ func mount(ctx context.Context, endpoint, mountpoint string, flags *mountFlags, 
 		GID:          flags.gid.id,
 		AllowOther:   flags.allowOther,
 		Writable:     writable,
+		Registry:     namedRepositories{client, flags.repositories},
 	})
 	if err != nil {
-		return explain(err, who)
+		return err
 	}
 	defer s.logCounters(logger)
 	stopDebug, err := serveDebug(ctx, flags.debugListen, s, logger)
@@ -108,7 +112,8 @@ func mount(ctx context.Context, endpoint, mountpoint string, flags *mountFlags, 
 	}
 	defer stopDebug()
 
-	fmt.Fprintln(stdout, s.line(endpoint, who, flags))
+	fmt.Fprintln(stdout, s.line(endpoint, in.who, flags))
+	s.background(func(ctx context.Context) { in.keepAsking(ctx, s.mounted.Refresh) })
 	var onHangup func()
 	if flags.readyFD != 0 {
 		onHangup = s.mounted.Refresh
@@ -119,32 +124,32 @@ func mount(ctx context.Context, endpoint, mountpoint string, flags *mountFlags, 
 	return s.wait(ctx, hup, onHangup)
 }
 
-// client makes the registry client that the flags describe. It does no I/O
-// beyond reading --tls-ca.
-func (m *mountFlags) client(endpoint string, who login, logger *slog.Logger) (*registry.Client, error) {
+// client makes the registry client that the flags describe, and returns the
+// authorities that it trusts. It does no I/O beyond reading --tls-ca.
+func (m *mountFlags) client(endpoint string, source registry.CredentialSource, logger *slog.Logger) (*registry.Client, *x509.CertPool, error) {
 	roots, err := readAuthorities(m.tlsCA)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	config := registry.Config{
 		Endpoint:     endpoint,
 		PlainHTTP:    m.plainHTTP,
 		RootCAs:      roots,
-		Credentials:  who.source,
+		Credentials:  source,
 		Logger:       logger,
 		UserAgent:    userAgent(),
 		ThrottleWait: m.writable.throttleWait,
 	}
 	client, err := registry.New(config)
 	if err == nil {
-		return client, nil
+		return client, roots, nil
 	}
 	config.PlainHTTP = true
 	if allowed, allowedErr := registry.New(config); allowedErr == nil {
 		allowed.Close()
-		return nil, usagef("%v with --plain-http", err) // "…, or allow plain http"
+		return nil, nil, usagef("%v with --plain-http", err) // "…, or allow plain http"
 	}
-	return nil, usagef("%v", err)
+	return nil, nil, usagef("%v", err)
 }
 
 // readAuthorities returns the system's authorities and those in the PEM file,
@@ -178,14 +183,6 @@ func prepare(ctx context.Context, mountpoint string, allowOther bool, stdout io.
 		fmt.Fprintf(stdout, "detached the dead mount that a killed acrfs left on %s\n", dir)
 	}
 	return dir, err
-}
-
-// explain adds to a refusal what can be done about it here.
-func explain(err error, who login) error {
-	if errors.Is(err, registry.ErrDenied) && who.source == nil {
-		return fmt.Errorf("%w: give credentials with --username NAME --password-stdin", err)
-	}
-	return err
 }
 
 // line is what a mount says once it is there.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -23,15 +24,21 @@ type session struct {
 	cache   *cache.Cache
 	mounted *fs.Mounted
 	gone    chan struct{} // closed when the mount is no more, whoever unmounted it
+
+	life    context.Context // ends with close
+	end     context.CancelFunc
+	running sync.WaitGroup
 }
 
 // openSession mounts client's registry on dir. It opens what is cheap and local
 // first, and asks the registry before anything is mounted: a mount that can
-// only answer with errors helps nobody.
+// only answer with errors helps nobody. ask asks, and its error ends the start.
 //
-// It takes over client, also when it fails.
-func openSession(ctx context.Context, dir string, client *registry.Client, cc cache.Config, fc fs.Config) (_ *session, err error) {
+// fc.Registry is what the tree sees of client. It takes over client, also when
+// it fails.
+func openSession(ctx context.Context, dir string, client *registry.Client, ask func(context.Context) error, cc cache.Config, fc fs.Config) (_ *session, err error) {
 	s := &session{dir: dir, client: client}
+	s.life, s.end = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
 			s.close()
@@ -40,10 +47,10 @@ func openSession(ctx context.Context, dir string, client *registry.Client, cc ca
 	if s.cache, err = cache.Open(cc); err != nil {
 		return nil, err
 	}
-	if err := client.Ping(ctx); err != nil {
+	if err := ask(ctx); err != nil {
 		return nil, err
 	}
-	fc.Registry, fc.Cache, fc.Name = client, s.cache, client.Host()
+	fc.Cache, fc.Name = s.cache, client.Host()
 	if s.mounted, err = fs.Mount(dir, fc); err != nil {
 		return nil, err
 	}
@@ -58,11 +65,18 @@ func openSession(ctx context.Context, dir string, client *registry.Client, cc ca
 // close closes what is open besides the mount, which is unmounted or detached
 // by then.
 func (s *session) close() error {
+	s.end()
+	s.running.Wait()
 	var err error
 	if s.cache != nil {
 		err = s.cache.Close()
 	}
 	return errors.Join(err, s.client.Close())
+}
+
+// background runs work that belongs to the session; close ends it and waits.
+func (s *session) background(work func(context.Context)) {
+	s.running.Go(func() { work(s.life) })
 }
 
 // hangups delivers SIGHUP, unless whoever started us wants it ignored (nohup).

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/pflag"
+)
+
+// authFlags are the flags of mount that say who we are, besides --username and
+// --password-stdin.
+type authFlags struct {
+	auth         choiceValue
+	cloud        choiceValue
+	audience     string
+	startAnyway  bool
+	repositories []string
+}
+
+func (a *authFlags) bind(flags *pflag.FlagSet) {
+	a.auth = choice("auto", "anonymous", "basic", "docker", "entra", "azcli", "workload", "managed", "environment")
+	flags.Var(&a.auth, "auth", "which credential to use: auto takes the first of --username, the docker configuration's, Microsoft Entra's (Azure's registries only), and is anonymous when there is none; entra is azidentity's default chain, the four after it are its links")
+	a.cloud = choice("auto", "public", "china", "usgov")
+	flags.Var(&a.cloud, "cloud", "where Microsoft Entra is: auto tells by $AZURE_AUTHORITY_HOST, else by the registry's name")
+	flags.StringVar(&a.audience, "audience", "", "the `resource` that Microsoft Entra's tokens are for (default https://containerregistry.azure.net)")
+	flags.BoolVar(&a.startAnyway, "allow-unauthenticated-start", false, "mount even if the registry cannot be reached or lets nobody in yet, serve what is cached, and try again in the background (default no)")
+	flags.StringArrayVar(&a.repositories, "repository", nil, "list this `repository` where the registry does not tell which ones it has; can be repeated (default none)")
+}
+
+// check finds flags that contradict each other. userFlag and passwordStdin tell
+// whether --username and --password-stdin were given.
+func (a *authFlags) check(userFlag, passwordStdin bool) error {
+	for _, name := range a.repositories {
+		if !repositoryName.MatchString(name) || len(name) > 255 {
+			return badFlag("repository", name, "a repository like team/app")
+		}
+	}
+	if a.audience != "" && !strings.Contains(a.audience, "://") {
+		return badFlag("audience", a.audience, "a resource like https://containerregistry.azure.net")
+	}
+	if way := a.auth.chosen; way != "auto" && way != "basic" && (userFlag || passwordStdin) {
+		return usagef("--auth %s takes no --username: leave it out, or give --auth basic", way)
+	}
+	return nil
+}
+
+// authEnvironment is what the process inherits that says who we are.
+type authEnvironment struct {
+	dockerConfig  string   // DOCKER_CONFIG
+	authorityHost string   // AZURE_AUTHORITY_HOST
+	azureClientID string   // AZURE_CLIENT_ID
+	azureConfig   string   // AZURE_CONFIG_DIR
+	userHome      string   // HOME
+	sudo          *invoker // nil: not under sudo
+}
+
+func readAuthEnvironment() authEnvironment {
+	e := authEnvironment{
+		dockerConfig:  os.Getenv("DOCKER_CONFIG"),
+		authorityHost: os.Getenv("AZURE_AUTHORITY_HOST"),
+		azureClientID: os.Getenv("AZURE_CLIENT_ID"),
+		azureConfig:   os.Getenv("AZURE_CONFIG_DIR"),
+		sudo:          readInvoker(),
+	}
+	e.userHome, _ = os.UserHomeDir() // without one there are no files to read
+	return e
+}
+
+// home is where the logins are: under sudo, those of the user who called it.
+func (e authEnvironment) home() string {
+	if e.sudo != nil {
+		return e.sudo.home
+	}
+	return e.userHome
+}
+
+// dockerFile is the configuration that docker would read.
+func (e authEnvironment) dockerFile() string {
+	return filepath.Join(absoluteOr(e.dockerConfig, filepath.Join(e.home(), ".docker")), "config.json")
+}
+
+// lendAzureHome makes the Azure CLI, which azidentity runs in our environment,
+// find the logins of the user who called sudo.
+func (e authEnvironment) lendAzureHome() error {
+	if e.sudo == nil || e.azureConfig != "" {
+		return nil
+	}
+	return os.Setenv("AZURE_CONFIG_DIR", filepath.Join(e.sudo.home, ".azure"))
+}

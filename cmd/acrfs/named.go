@@ -1,0 +1,37 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"iter"
+
+	"github.com/acrfs/acrfs/fs"
+	"github.com/acrfs/acrfs/registry"
+)
+
+// namedRepositories is a registry that lists the given repositories where it
+// does not tell which ones it has: its catalog is forbidden, or there is none.
+type namedRepositories struct {
+	fs.Registry
+	names []string
+}
+
+func (n namedRepositories) Repositories(ctx context.Context) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		began := false
+		for name, err := range n.Registry.Repositories(ctx) {
+			if !began && (errors.Is(err, registry.ErrDenied) || errors.Is(err, registry.ErrUnsupported)) {
+				for _, name := range n.names {
+					if !yield(name, nil) {
+						return
+					}
+				}
+				return
+			}
+			began = true
+			if !yield(name, err) {
+				return
+			}
+		}
+	}
+}

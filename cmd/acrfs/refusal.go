@@ -1,0 +1,135 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"regexp"
+	"strings"
+
+	"github.com/acrfs/acrfs/registry"
+)
+
+// explain says a refusal in the user's words: which registry, which
+// credential, what the registry said, and what to do. Other errors stay as
+// they are.
+func (who login) explain(err error, host string, perRepository bool) error {
+	e := innermost(err)
+	if e == nil || !errors.Is(err, registry.ErrDenied) {
+		return err
+	}
+	said := quote(e)
+	if ip := firewalled(e); ip != "" {
+		return &refusal{fmt.Sprintf("%s: its firewall does not let %s in (%s): have the address allowed in the registry's networking settings, or use its private endpoint", host, ip, said), err}
+	}
+	if e.Status == 0 {
+		// Ours: the source failed, or we kept a credential to ourselves.
+		return &refusal{fmt.Sprintf("%s: %s: %s", host, who.shown, said), err}
+	}
+	return &refusal{fmt.Sprintf("%s %s", host, who.advice(host, said, e, perRepository)), err}
+}
+
+// refusal is a line for the user, and the error that it is about.
+type refusal struct {
+	line  string
+	cause error
+}
+
+func (r *refusal) Error() string { return r.line }
+func (r *refusal) Unwrap() error { return r.cause }
+
+// advice is the end of the line: how it refused whom, and what to do.
+func (who login) advice(host, said string, e *registry.Error, perRepository bool) string {
+	switch who.way {
+	case byPassword:
+		return fmt.Sprintf("refused %s (%s): check the name and the password; a token's password may have expired, an admin account may be off", who.shown, said)
+	case byDocker:
+		return fmt.Sprintf("refused the %s (%s): run %s", who.shown, said, dockerAdvice(host))
+	case byEntra:
+		switch {
+		case strings.Contains(strings.ToLower(e.Message), "arm aad token"):
+			return fmt.Sprintf("takes no tokens for Azure's resource manager (%s): leave --audience out", said)
+		case perRepository:
+			return fmt.Sprintf("uses ABAC and lets %s see nothing (%s): ask for the role Container Registry Repository Reader, and Container Registry Repository Catalog Lister to list", who.shown, said)
+		}
+		return fmt.Sprintf("refused %s (%s): ask its owner for the role AcrPull, or Container Registry Repository Reader if it uses ABAC", who.shown, said)
+	}
+	missed := ""
+	if len(who.missed) > 0 {
+		missed = ", and there is no credential: " + strings.Join(who.missed, ", ")
+	}
+	if name, _, ok := azureRegistry(host); ok {
+		return fmt.Sprintf("lets nobody in without a login: anonymous pull is off (%s)%s: run az acr login --name %s, or az login", said, missed, name)
+	}
+	return fmt.Sprintf("lets nobody in without a login (%s)%s: run docker login %s, or give --username NAME --password-stdin", said, missed, host)
+}
+
+// dockerAdvice is how the docker configuration gets a login for a registry.
+func dockerAdvice(host string) string {
+	if name, _, ok := azureRegistry(host); ok {
+		return "az acr login --name " + name
+	}
+	return "docker login " + host
+}
+
+// expired are Entra's codes for logins that were good once: by age, by a
+// changed password, by a new rule about second factors.
+var expired = regexp.MustCompile(`AADSTS(70043|700082|700084|50173|50078|50076|50079|50133|50132|135010)\b`)
+
+// entraFailure says why Microsoft Entra, or the way to it, gave no token.
+func entraFailure(host, source string, err error) error {
+	text := oneLine(err)
+	about := entraSources[source]
+	byCLI := source == "azcli" || source == "entra" && strings.Contains(chainText(err), "AzureCLICredential: ")
+	switch {
+	case expired.MatchString(text) && byCLI:
+		return &refusal{fmt.Sprintf("%s: the Azure CLI login has expired (%s): run az login", host, text), err}
+	case byCLI && strings.Contains(text, "az login"), source == "azcli" && strings.Contains(text, "not found on path"):
+		return &refusal{fmt.Sprintf("%s: %s: nobody is logged in (%s): run az login", host, about, text), err}
+	case source == "entra" && noIdentity(err):
+		return &refusal{fmt.Sprintf("%s: %s: no identity was found: run az login, or see acrfs mount --help for --auth", host, about), err}
+	}
+	return &refusal{fmt.Sprintf("%s: %s gave no token: %s", host, about, text), err}
+}
+
+// chainText is the whole text of the credential chain's error, of which the
+// registry package shows one sentence.
+func chainText(err error) string {
+	for {
+		inner := errors.Unwrap(err)
+		if inner == nil {
+			return err.Error()
+		}
+		err = inner
+	}
+}
+
+// innermost is the registry error that started it all, or nil.
+func innermost(err error) *registry.Error {
+	var last *registry.Error
+	for next := (*registry.Error)(nil); errors.As(err, &next); err = next.Err {
+		last = next
+		if next.Err == nil {
+			break
+		}
+	}
+	return last
+}
+
+// quote is what the registry said, without the operation.
+func quote(e *registry.Error) string {
+	bare := *e
+	bare.Op = ""
+	return strings.TrimPrefix(bare.Error(), ": ")
+}
+
+// clientIP finds the address in Azure's sentence about its firewall.
+var clientIP = regexp.MustCompile(`client with IP '?([0-9a-fA-F.:]+)'?`)
+
+func firewalled(e *registry.Error) string {
+	found := clientIP.FindStringSubmatch(e.Message)
+	if e.Status != http.StatusForbidden || found == nil {
+		return ""
+	}
+	return found[1]
+}
