@@ -129,6 +129,46 @@ func TestKilledMountIsRepairedAndResumed(t *testing.T) {
 	})
 }
 
+// TestKillsLeaveNothingWrong kills the program again and again at different
+// points of several downloads, always on the same cache.
+func TestKillsLeaveNothingWrong(t *testing.T) {
+	s := newLocalACR(t)
+	const size = 24 << 20
+	spec := fixture.Spec{Config: fixture.Part{MediaType: "application/vnd.example+json", Blob: fixture.Text("{}")}}
+	for i, title := range []string{"a", "b", "c"} {
+		spec.Layers = append(spec.Layers, fixture.Titled(title, fixture.Noise(uint64(60+i), size)))
+	}
+	artifact := fixture.Build(spec)
+	push(t, s, "app", "v1", artifact)
+	o := mountOptions{dir: openDir(t), cache: filepath.Join(openDir(t), "cache")}
+	for _, part := range []int64{1, 9, 22, 30, 47} {
+		m := mountWith(t, s, o)
+		s.gate.forget()
+		var sent int64
+		for _, title := range []string{"a", "b", "c"} {
+			go readThrough(m.path("app/_tags/v1", title)) // ends with the mount
+		}
+		waitFor(t, "a part of the downloads, or their end", func() bool {
+			before := sent
+			sent = 0
+			for _, blob := range artifact.Blobs[1:] {
+				sent += s.gate.bytesOf(blob.Digest)
+			}
+			return sent > part<<20 || sent > 0 && sent == before
+		})
+		m.kill()
+	}
+	m := mountWith(t, s, o)
+	checkArtifact(t, m.tagDir("app", "v1"), artifact)
+	m.unmount()
+	// Nothing is asked for twice: what is there is whole.
+	s.gate.forget()
+	checkArtifact(t, mountWith(t, s, o).tagDir("app", "v1"), artifact)
+	if n := s.gate.count(isContent); n > 0 {
+		t.Errorf("after all was read, %d blobs were downloaded once more:\n%s", n, s.gate.describe())
+	}
+}
+
 // TestCachedContentIsReadableWithoutARegistry takes the registry away.
 func TestCachedContentIsReadableWithoutARegistry(t *testing.T) {
 	onEveryServer(t, func(t *testing.T, s *server) {
