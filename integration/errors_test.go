@@ -85,6 +85,7 @@ func TestListingErrorsAreErrnos(t *testing.T) {
 // TestThrottlingIsObeyedThenTold has the registry ask for patience: once it is
 // given, without end it is ETIMEDOUT.
 func TestThrottlingIsObeyedThenTold(t *testing.T) {
+	t.Parallel() // waits more than it works
 	s := newLocalACR(t)
 	files := fixture.Files("a.txt", "content a")
 	push(t, s, "app", "v1", files)
@@ -144,12 +145,13 @@ func TestBrokenBodiesAreContinued(t *testing.T) {
 	})
 }
 
-// TestStalledRegistryEndsInAnError stops a body for good. The daemon's limit
-// is its own; the wait must end and say so.
+// TestStalledBodyIsReopened stops a body for good. Once the program's own limit
+// has passed, it asks again where it was.
 func TestStalledBodyIsReopened(t *testing.T) {
 	if testing.Short() {
 		t.Skip("waits for the stall limit")
 	}
+	t.Parallel() // waits more than it works
 	s := newLocalACR(t)
 	large := fixture.Large(1, 4<<20)
 	blob := large.Blobs[1]

@@ -168,6 +168,7 @@ func pushVersion(t testing.TB, s *server, repo, version string) string {
 
 // TestNewAndDeletedTagsAreSeenWithinTheTTL pushes and deletes and looks.
 func TestNewAndDeletedTagsAreSeenWithinTheTTL(t *testing.T) {
+	t.Parallel() // waits more than it works
 	s := newLocalACR(t)
 	const ttl = time.Second
 	push(t, s, "app", "v1", fixture.Chart("1"))

@@ -171,6 +171,7 @@ func TestKillsLeaveNothingWrong(t *testing.T) {
 
 // TestCachedContentIsReadableWithoutARegistry takes the registry away.
 func TestCachedContentIsReadableWithoutARegistry(t *testing.T) {
+	t.Parallel() // waits more than it works
 	onEveryServer(t, func(t *testing.T, s *server) {
 		index := fixture.MultiArch("1")
 		push(t, s, "app", "v1", index)
@@ -202,6 +203,7 @@ func TestCachedContentIsReadableWithoutARegistry(t *testing.T) {
 
 // TestStaleListingsAreServedWhenAsked is --stale-if-error.
 func TestStaleListingsAreServedWhenAsked(t *testing.T) {
+	t.Parallel() // waits more than it works
 	s := newLocalACR(t)
 	push(t, s, "app", "v1", fixture.Chart("1"))
 	m := mountServer(t, s, "--metadata-ttl", "100ms", "--stale-if-error", "1h")
