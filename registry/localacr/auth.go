@@ -162,8 +162,11 @@ func (x *exchange) ofClaims(c claims) caller {
 		return who
 	}
 	who.grant = grantNone
-	if x.cfg.Auth == AuthOpen {
+	switch x.cfg.Auth {
+	case AuthOpen:
 		who.grant = grantAll
+	case AuthEntra:
+		who.grant, _ = x.cfg.identity(c.Subject, c.AppID)
 	}
 	for _, u := range x.cfg.Users {
 		if u.Name == c.Subject && (u.Expires.IsZero() || time.Now().Before(u.Expires)) {

@@ -20,6 +20,9 @@ const (
 	AuthAnonymous AuthMode = "anonymous"
 	// AuthBasic lets in Config.Users and nobody else.
 	AuthBasic AuthMode = "basic"
+	// AuthEntra lets in identities of Microsoft Entra, whose tokens it checks,
+	// and Config.Users.
+	AuthEntra AuthMode = "entra"
 )
 
 // Config says what registry to open. Only Root has to be set.
@@ -41,6 +44,9 @@ type Config struct {
 	// Users may log in with name and password, see ReadUsers. AuthOpen takes
 	// every name and password and does not look here.
 	Users []User
+
+	// Entra is whose tokens AuthEntra takes. Its Keys have to be set then.
+	Entra Entra
 
 	// TokenLife is how long refresh and access tokens live. Zero: as ACR's,
 	// which is 3 hours, 60 minutes, and 5 minutes for anonymous ones.
@@ -81,8 +87,12 @@ func (cfg Config) check() (Config, error) {
 	case "":
 		cfg.Auth = AuthOpen
 	case AuthOpen, AuthAnonymous, AuthBasic:
+	case AuthEntra:
+		if cfg.Entra.Keys == nil {
+			return cfg, fmt.Errorf("localacr: auth mode entra without keys lets nobody in")
+		}
 	default:
-		return cfg, fmt.Errorf("localacr: unknown auth mode %q; want open, anonymous or basic", cfg.Auth)
+		return cfg, fmt.Errorf("localacr: unknown auth mode %q; want open, anonymous, basic or entra", cfg.Auth)
 	}
 	if cfg.Auth == AuthBasic && len(cfg.Users) == 0 {
 		return cfg, fmt.Errorf("localacr: auth mode basic without users lets nobody in")

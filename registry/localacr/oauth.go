@@ -30,56 +30,30 @@ func (x *exchange) exchangeToken() error {
 	if !slices.Contains([]string{"access_token", "access_token_refresh_token", "refresh_token"}, form.Get("grant_type")) {
 		return x.loginRefused()
 	}
-	entra, ok := readEntraToken(form.Get("access_token"), time.Now())
-	if x.cfg.Auth != AuthOpen || !ok || x.fault.ExpiredToken {
+	if x.cfg.Auth != AuthOpen && x.cfg.Auth != AuthEntra || x.fault.ExpiredToken {
 		return x.loginRefused()
 	}
+	entra, err := x.checkEntraToken(form.Get("access_token"), time.Now())
+	if err != nil {
+		x.cfg.Logger.Debug("token refused", "error", err)
+		return x.loginRefused()
+	}
+	if _, ok := x.cfg.identity(entra.subject(), entra.AppID); !ok && x.cfg.Auth == AuthEntra {
+		x.cfg.Logger.Debug("identity without a role", "object", entra.subject(), "application", entra.AppID)
+		return x.loginRefused()
+	}
+	identity := ""
+	if x.cfg.Auth == AuthEntra && x.cfg.perIdentity() {
+		identity = entra.subject()
+	}
 	token, err := x.mintToken(claims{
-		Subject: entra.subject(), GrantType: "refresh_token", AppID: entra.AppID, Tenant: entra.Tenant,
+		Subject: entra.subject(), GrantType: "refresh_token", AppID: entra.AppID, Tenant: entra.Tenant, Identity: identity,
 		Permissions: &permissions{Actions: []string{"read", "write", "delete", "deleted/read", "deleted/restore/action"}},
 	}, refreshLife)
 	if err != nil {
 		return err
 	}
 	return x.login(map[string]string{"refresh_token": token})
-}
-
-// entraClaims is what we look at in an Entra token. Its signature is Entra's
-// business: nobody here has the keys.
-type entraClaims struct {
-	Audience string  `json:"aud"`
-	Expires  float64 `json:"exp"`
-	Object   string  `json:"oid"`
-	Subject  string  `json:"sub"`
-	AppID    string  `json:"appid"`
-	Tenant   string  `json:"tid"`
-}
-
-func (c entraClaims) subject() string {
-	for _, s := range []string{c.Object, c.Subject, c.AppID} {
-		if s != "" {
-			return s
-		}
-	}
-	return "someone"
-}
-
-// audiences of tokens for ACR: its own, and Azure's resource manager's in the
-// three clouds.
-var audiences = []string{
-	"https://containerregistry.azure.net",
-	"https://management.azure.com",
-	"https://management.core.windows.net",
-	"https://management.chinacloudapi.cn",
-	"https://management.usgovcloudapi.net",
-}
-
-func readEntraToken(token string, now time.Time) (entraClaims, bool) {
-	var c entraClaims
-	if err := decodePayload(token, &c); err != nil {
-		return c, false
-	}
-	return c, slices.Contains(audiences, strings.TrimSuffix(c.Audience, "/")) && float64(now.Unix()) < c.Expires
 }
 
 // issueToken gives an access token for a refresh token or a password.

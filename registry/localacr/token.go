@@ -28,6 +28,7 @@ type claims struct {
 	GrantType string   `json:"grant_type"`
 	AppID     string   `json:"appid"`
 	Tenant    string   `json:"tenant,omitempty"`
+	Identity  string   `json:"aad_identity,omitempty"` // only where rights are given per repository
 	Access    []access `json:"access,omitzero"`
 
 	Permissions *permissions `json:"permissions,omitempty"`

@@ -12,14 +12,18 @@ import (
 	"time"
 )
 
-// User is an admin account or a repository-scoped token of ACR: a name, its
-// passwords, and what it may do.
+// User is an admin account, a repository-scoped token of ACR or an identity of
+// Microsoft Entra: a name, its passwords, and what it may do.
 type User struct {
 	Name      string   `json:"name"`
-	Passwords []string `json:"passwords"`
+	Passwords []string `json:"passwords,omitempty"`
 
 	// Expires ends the passwords. Zero: never.
 	Expires time.Time `json:"expires,omitzero"`
+
+	// Entra is the object or application id of an identity of Microsoft Entra
+	// whose rights these are, with AuthEntra. It needs no password.
+	Entra string `json:"entra,omitempty"`
 
 	// Admin may do everything, and Actions are ignored.
 	Admin bool `json:"admin,omitempty"`
@@ -82,7 +86,7 @@ func (u User) check() error {
 	switch {
 	case u.Name == "" || strings.Contains(u.Name, ":"):
 		return fmt.Errorf("user name %q is empty or has a colon", u.Name)
-	case len(u.Passwords) == 0:
+	case len(u.Passwords) == 0 && u.Entra == "":
 		return fmt.Errorf("user %q has no password", u.Name)
 	}
 	for _, p := range u.Passwords {
