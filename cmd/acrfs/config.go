@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -214,6 +215,7 @@ type serveFlags struct {
 	imports []string
 
 	auth      choiceValue
+	issuer    issuerFlags
 	users     string
 	tokenLife time.Duration
 	readOnly  bool
@@ -236,9 +238,10 @@ func (s *serveFlags) bind(flags *pflag.FlagSet, env environment) {
 	flags.BoolVar(&s.seed, "seed", false, "put the demo's sample artifacts in place (default no)")
 	flags.StringArrayVar(&s.imports, "import", nil, "take in an OCI image layout, a folder or a tar `archive`, as a repository of its name; can be repeated")
 
-	s.auth = choice("open", "anonymous", "basic")
-	flags.Var(&s.auth, "auth", "open challenges and then lets everyone do everything; anonymous lets everyone pull; basic lets in only --users")
-	flags.StringVar(&s.users, "users", "", "who may log in, a JSON `file` of names, passwords and scope maps")
+	s.auth = choice("open", "anonymous", "basic", "entra")
+	flags.Var(&s.auth, "auth", "open challenges and then lets everyone do everything; anonymous lets everyone pull; basic lets in only --users; entra lets in Microsoft Entra's identities, too")
+	s.issuer.bind(flags)
+	flags.StringVar(&s.users, "users", "", "who may log in, a JSON `file` of names, passwords or Entra ids, and scope maps")
 	flags.DurationVar(&s.tokenLife, "token-life", 0, "how long tokens live (default as ACR's: 3h, 60m, anonymous 5m)")
 	flags.BoolVar(&s.readOnly, "read-only", false, "refuse every change (default no)")
 
@@ -275,7 +278,15 @@ func (s *serveFlags) check() error {
 	case s.auth.chosen == string(localacr.AuthBasic) && s.users == "":
 		return usagef("--auth basic needs --users FILE: without it nobody gets in")
 	}
-	return absolute(&s.root, &s.users, &s.tlsCert, &s.tlsKey, &s.tlsSelfSigned, &s.log.file)
+	if strings.HasPrefix(s.issuer.keys, "http://") {
+		return badFlag("entra-keys", s.issuer.keys, "an https URL or a file: whoever changes the keys on the way gets in")
+	}
+	if !strings.Contains(s.issuer.keys, "://") {
+		if err := absolute(&s.issuer.keys); err != nil {
+			return err
+		}
+	}
+	return absolute(&s.root, &s.users, &s.tlsCert, &s.tlsKey, &s.tlsSelfSigned, &s.issuer.keysCA, &s.log.file)
 }
 
 // absolute makes the paths that are set absolute.

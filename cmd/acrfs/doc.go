@@ -22,8 +22,9 @@
 //	mount.go umount.go refresh.go demo.go serve.go version.go
 //	               one subcommand each
 //	daemon.go      mount --daemon: the same program again, detached
-//	listen.go tls.go
-//	               serving HTTP until told to stop; certificates for serve
+//	listen.go tls.go issuer.go
+//	               serving HTTP until told to stop; certificates for serve; whose
+//	               Microsoft Entra tokens it takes
 //	debug.go       --debug-listen: counters and profiles
 //
 // # What runs where

@@ -127,7 +127,7 @@ func mount(ctx context.Context, endpoint, mountpoint string, flags *mountFlags, 
 // client makes the registry client that the flags describe, and returns the
 // authorities that it trusts. It does no I/O beyond reading --tls-ca.
 func (m *mountFlags) client(endpoint string, source registry.CredentialSource, logger *slog.Logger) (*registry.Client, *x509.CertPool, error) {
-	roots, err := readAuthorities(m.tlsCA)
+	roots, err := readAuthorities("tls-ca", m.tlsCA)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -154,20 +154,20 @@ func (m *mountFlags) client(endpoint string, source registry.CredentialSource, l
 
 // readAuthorities returns the system's authorities and those in the PEM file,
 // or nil for the system's alone.
-func readAuthorities(file string) (*x509.CertPool, error) {
+func readAuthorities(flag, file string) (*x509.CertPool, error) {
 	if file == "" {
 		return nil, nil
 	}
 	pem, err := os.ReadFile(file)
 	if err != nil {
-		return nil, fmt.Errorf("--tls-ca: %w", err)
+		return nil, fmt.Errorf("--%s: %w", flag, err)
 	}
 	roots, err := x509.SystemCertPool()
 	if err != nil {
 		roots = x509.NewCertPool() // a machine without any
 	}
 	if !roots.AppendCertsFromPEM(pem) {
-		return nil, badFlag("tls-ca", file, "a PEM file with at least one certificate")
+		return nil, badFlag(flag, file, "a PEM file with at least one certificate")
 	}
 	return roots, nil
 }

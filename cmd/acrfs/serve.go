@@ -131,6 +131,13 @@ func (s *serveFlags) open(ctx context.Context, logger *slog.Logger, stdout io.Wr
 		}
 		config.Users = users
 	}
+	if config.Auth == localacr.AuthEntra {
+		trust, err := s.issuer.trust(ctx)
+		if err != nil {
+			return nil, err
+		}
+		config.Entra = trust
+	}
 	server, err := localacr.Open(config)
 	if err != nil {
 		return nil, err
