@@ -150,16 +150,18 @@ func (n *node) Statfs(ctx context.Context, out *fuse.StatfsOut) syscall.Errno {
 func (n *node) Fsync(ctx context.Context, f fusefs.FileHandle, flags uint32) syscall.Errno { return 0 }
 
 func (n *node) Setattr(ctx context.Context, f fusefs.FileHandle, in *fuse.SetAttrIn, out *fuse.AttrOut) syscall.Errno {
-	return n.refuse("setattr", "")
+	return n.refuse(ctx, "setattr", "")
 }
 
 func (n *node) Setxattr(ctx context.Context, name string, value []byte, flags uint32) syscall.Errno {
 	if n.t.writable != nil && !strings.HasPrefix(name, ociPrefix) {
-		return n.t.fail("setxattr", n.self().where(), errNoSupport)
+		where := n.self().where()
+		n.t.audit.end(n.t.audit.entry(ctx, "setxattr "+name, where), outcomeRefused, errNoSupport)
+		return n.t.fail("setxattr", where, errNoSupport)
 	}
-	return n.refuse("setxattr", "")
+	return n.refuse(ctx, "setxattr "+name, "")
 }
 
 func (n *node) Removexattr(ctx context.Context, name string) syscall.Errno {
-	return n.refuse("removexattr", "")
+	return n.refuse(ctx, "removexattr", "")
 }

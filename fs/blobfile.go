@@ -74,7 +74,7 @@ func (b *blobFile) where() string {
 
 func (b *blobFile) Open(ctx context.Context, flags uint32) (fusefs.FileHandle, uint32, syscall.Errno) {
 	if flags&syscall.O_ACCMODE != syscall.O_RDONLY {
-		return nil, 0, b.refuse("open for writing", "")
+		return nil, 0, b.refuse(ctx, "open for writing", "")
 	}
 	if b.killed.Load() {
 		return nil, 0, b.t.fail("open", b.where(), errKilled)

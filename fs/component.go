@@ -75,6 +75,9 @@ func (t *tree) component(ctx context.Context, path string) (isRepository bool, l
 		return false, 0, errNotFound
 	}
 	d, err := t.properties(ctx, registry.Ref{Repository: path})
+	if errors.Is(err, errNotFound) && t.unlisted.below(path) {
+		return false, 0, nil
+	}
 	if err != nil {
 		return false, 0, err
 	}
@@ -171,10 +174,11 @@ func (d *componentDir) contents(ctx context.Context) (contents, error) {
 		comp = &component{repository: d.repository.Load()}
 	default:
 		// Not listed: hidden by the registry, or gone.
-		if _, err := d.t.properties(ctx, registry.Ref{Repository: d.path}); err != nil {
+		_, err := d.t.properties(ctx, registry.Ref{Repository: d.path})
+		if err != nil && !d.t.unlisted.below(d.path) {
 			return contents{}, cause(ctx, err)
 		}
-		comp = &component{repository: true}
+		comp = &component{repository: err == nil}
 	}
 	return d.list(cat, comp), nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"syscall"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -22,7 +23,7 @@ type deletion struct {
 	ref    registry.Ref
 	blob   bool // ref.Digest is a blob
 	check  func(context.Context) error
-	done   func()
+	done   func(context.Context)
 }
 
 // remove does a deletion: permitted, within the budget, checked, written down,
@@ -42,6 +43,11 @@ func (t *tree) removeNow(ctx context.Context, d deletion, line auditLine) (outco
 	if err := t.permit(d.ref.Repository); err != nil {
 		return outcomeRefused, err
 	}
+	if t.writable.DryRun && !d.blob {
+		if err := t.repository(d.ref.Repository).repositoryLock(ctx); err != nil {
+			return outcomeRefused, err
+		}
+	}
 	if d.check != nil {
 		if err := d.check(ctx); err != nil {
 			return outcomeRefused, err
@@ -51,7 +57,7 @@ func (t *tree) removeNow(ctx context.Context, d deletion, line auditLine) (outco
 		return outcomeRefused, errMaximum
 	}
 	if t.writable.DryRun {
-		d.done()
+		d.done(ctx)
 		return outcomeDryRun, nil
 	}
 	if err := t.audit.begin(line); err != nil {
@@ -66,12 +72,27 @@ func (t *tree) removeNow(ctx context.Context, d deletion, line auditLine) (outco
 	if err != nil {
 		t.budget.release()
 		if errors.Is(err, errNotFound) {
-			d.done() // gone all the same, though not by us
+			d.done(ctx) // gone all the same, though not by us
 		}
-		return outcomeFailed, err
+		return outcomeFailed, t.repository(d.ref.Repository).explain(ctx, d.ref, err)
 	}
-	d.done()
+	d.done(ctx)
 	return outcomeDone, nil
+}
+
+// rmdir answers the removal of an artifact's directory.
+func (t *tree) rmdir(ctx context.Context, action string, ref registry.Ref, where string, remove func(ctx context.Context, where string) error) syscall.Errno {
+	ctx, done := t.opContext(ctx)
+	defer done()
+	err := t.permitted(ctx, action, ref)
+	if err == nil {
+		err = remove(ctx, where)
+	}
+	t.hidden.of(where).restore() // removed or refused, nothing of it is hidden now
+	if err != nil {
+		return t.fail("rmdir", where, cause(ctx, err))
+	}
+	return 0
 }
 
 // deleteTag deletes a tag that still points to the digest; the manifest stays.
@@ -89,12 +110,9 @@ func (r *repository) deleteTag(ctx context.Context, e tagEntry, at time.Time) er
 					return fmt.Errorf("%w: the tag was pushed again, and points to %s now", errNotEmpty, now.digest)
 				}
 			}
-			if e.locked() {
-				return errLocked
-			}
-			return nil
+			return e.lockError(registry.Ref{Repository: r.name, Tag: e.name})
 		},
-		done: func() {
+		done: func(context.Context) {
 			r.changedTags.remove(e.name, e.updated)
 			r.forgetCounts()
 		},
@@ -107,8 +125,11 @@ func (r *repository) deleteManifest(ctx context.Context, e manifestEntry) error 
 		action: "delete manifest",
 		ref:    registry.Ref{Repository: r.name, Digest: e.digest},
 		check: func(ctx context.Context) error {
-			if e.locked() {
-				return errLocked
+			if err := e.lockError(registry.Ref{Repository: r.name, Digest: e.digest}); err != nil {
+				return err
+			}
+			if err := r.lockedTag(ctx, e.digest, e.tags); err != nil {
+				return err
 			}
 			if r.t.writable.AllowOrphaning {
 				return nil
@@ -119,14 +140,21 @@ func (r *repository) deleteManifest(ctx context.Context, e manifestEntry) error 
 			}
 			return err
 		},
-		done: func() { r.noteManifestGone(e) },
+		done: func(ctx context.Context) { r.noteManifestGone(ctx, e) },
 	})
 }
 
 // noteManifestGone notes a deletion of ours and what it took along: the tags on
 // the manifest and, with the last manifest, the repository.
-func (r *repository) noteManifestGone(e manifestEntry) {
+func (r *repository) noteManifestGone(ctx context.Context, e manifestEntry) {
 	r.changedManifests.remove(e.digest.String(), e.updated)
+	if e.access&accessKnown != 0 {
+		// Registries that keep properties take referrers along. In a dry run
+		// nothing went, and nothing has to be asked.
+		if !r.t.writable.DryRun {
+			r.manifestDeleted.Store(time.Now().UnixNano())
+		}
+	}
 	for _, tag := range e.tags {
 		r.changedTags.takeAlong(tag, r.lastUpdate(tag, e))
 	}
@@ -139,8 +167,9 @@ func (r *repository) noteManifestGone(e manifestEntry) {
 	}
 	r.forgetCounts()
 	// Registries that keep properties drop a repository with its last
-	// manifest; others keep it, empty.
-	if s := r.manifests.last(); s != nil && e.access&accessKnown != 0 && len(r.visibleManifests(s)) == 0 {
+	// manifest, which need not be the last that is listed; others keep it,
+	// empty.
+	if s := r.manifests.last(); s != nil && e.access&accessKnown != 0 && len(r.visibleManifests(s)) == 0 && r.wentAlong(ctx) {
 		r.t.noteRepositoryGone(r.name, (*changes).takeAlong)
 	}
 }
@@ -160,7 +189,7 @@ func (r *repository) deleteRepository(ctx context.Context) error {
 	return r.t.remove(ctx, deletion{
 		action: "delete repository",
 		ref:    registry.Ref{Repository: r.name},
-		done: func() {
+		done: func(context.Context) {
 			r.t.noteRepositoryGone(r.name, (*changes).remove)
 			r.forgetCounts()
 		},
@@ -179,13 +208,16 @@ func (r *repository) deleteBlob(ctx context.Context, d digest.Digest) error {
 			}
 			return nil
 		},
-		done: func() { r.t.sizes.Remove(blobKey{r.name, d}) },
+		done: func(context.Context) { r.t.sizes.Remove(blobKey{r.name, d}) },
 	})
 }
 
 // forgetCounts forgets what was learned of the repository itself, whose counts
 // have changed.
 func (r *repository) forgetCounts() {
+	if r.t.writable.DryRun {
+		return // they have not
+	}
 	r.t.points.Remove(registry.Ref{Repository: r.name})
 }
 

@@ -29,39 +29,39 @@ var (
 )
 
 func (d *directory) Create(ctx context.Context, name string, flags, mode uint32, out *fuse.EntryOut) (*fusefs.Inode, fusefs.FileHandle, uint32, syscall.Errno) {
-	return nil, nil, 0, d.refuse("create", name)
+	return nil, nil, 0, d.refuse(ctx, "create", name)
 }
 
 func (d *directory) Mkdir(ctx context.Context, name string, mode uint32, out *fuse.EntryOut) (*fusefs.Inode, syscall.Errno) {
-	return nil, d.refuse("mkdir", name)
+	return nil, d.refuse(ctx, "mkdir", name)
 }
 
 func (d *directory) Mknod(ctx context.Context, name string, mode, dev uint32, out *fuse.EntryOut) (*fusefs.Inode, syscall.Errno) {
-	return nil, d.refuse("mknod", name)
+	return nil, d.refuse(ctx, "mknod", name)
 }
 
 func (d *directory) Symlink(ctx context.Context, target, name string, out *fuse.EntryOut) (*fusefs.Inode, syscall.Errno) {
-	return nil, d.refuse("symlink", name)
+	return nil, d.refuse(ctx, "symlink", name)
 }
 
 func (d *directory) Link(ctx context.Context, target fusefs.InodeEmbedder, name string, out *fuse.EntryOut) (*fusefs.Inode, syscall.Errno) {
-	return nil, d.refuse("link", name)
+	return nil, d.refuse(ctx, "link", name)
 }
 
 func (d *directory) Tmpfile(ctx context.Context, flags, mode uint32, out *fuse.EntryOut) (*fusefs.Inode, fusefs.FileHandle, uint32, syscall.Errno) {
-	return nil, nil, 0, d.refuse("tmpfile", "")
+	return nil, nil, 0, d.refuse(ctx, "tmpfile", "")
 }
 
 func (d *directory) Unlink(ctx context.Context, name string) syscall.Errno {
-	return d.refuse("unlink", name)
+	return d.refuse(ctx, "unlink", name)
 }
 
 func (d *directory) Rmdir(ctx context.Context, name string) syscall.Errno {
-	return d.refuse("rmdir", name)
+	return d.refuse(ctx, "rmdir", name)
 }
 
 // Rename is refused outright and never EXDEV, which would make mv copy the
 // tree out and then delete it here.
 func (d *directory) Rename(ctx context.Context, name string, parent fusefs.InodeEmbedder, newName string, flags uint32) syscall.Errno {
-	return d.refuse("rename", name)
+	return d.refuse(ctx, "rename", name)
 }

@@ -49,6 +49,10 @@ var errnos = []struct {
 	{errInvalid, syscall.EINVAL},
 	{errNoSupport, syscall.ENOTSUP},
 	{errNotAllowed, syscall.EPERM},
+	{errOutside, syscall.EPERM},
+	{errBlobs, syscall.EPERM},
+	{errMaximum, syscall.EPERM},
+	{errLocked, syscall.EPERM},
 	{errNoData, syscall.ENODATA},
 	{errTooBig, syscall.E2BIG},
 }

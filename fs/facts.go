@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"cmp"
 	"context"
 	"iter"
 	"slices"
@@ -170,7 +171,9 @@ func (l *manifestList) find(d digest.Digest) (manifestEntry, bool) {
 
 // listManifests collects a whole listing. All indexes come first, the newest
 // of them foremost: an index is pushed after what it points to, so that an
-// index of indexes stands before these.
+// index of indexes stands before these. All others come oldest first: a
+// signature is made after what it signs. So whoever deletes in this order comes
+// to what needs something before what is needed.
 func listManifests(ctx context.Context, from Catalog, repo string) (*manifestList, error) {
 	list := &manifestList{byDigest: make(map[digest.Digest]int)}
 	same := make(map[string]string) // the few words that all entries share, kept once
@@ -206,6 +209,8 @@ func listManifests(ctx context.Context, from Catalog, repo string) (*manifestLis
 				return -1
 			}
 			return 1
+		case !ia && !ib:
+			return cmp.Compare(a.created, b.created)
 		}
 		return 0
 	})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
@@ -16,6 +17,9 @@ import (
 // subject. Deleting a live child or referrer would break an image that someone
 // uses, so it is refused; deleting a live subject takes its referrers with it,
 // as the registry does, and is what the user asked for.
+
+// liveTrust is how old the listing may be that says what is live.
+const liveTrust = 10 * time.Second
 
 // indexReads is how many indexes are read at the same time.
 const indexReads = 8
@@ -73,6 +77,9 @@ func (r *repository) parents(ctx context.Context, s *snapshot[*manifestList]) (m
 
 // neededBy tells which live item needs a manifest, "" when none does.
 func (r *repository) neededBy(ctx context.Context, d digest.Digest) (string, error) {
+	if s := r.manifests.last(); s != nil && time.Since(s.at) > liveTrust {
+		r.manifests.drop() // however long a listing is believed otherwise
+	}
 	s, err := r.manifests.get(ctx)
 	if err != nil {
 		return "", err

@@ -61,7 +61,7 @@ func (m *manifestFile) attr() attr {
 
 func (m *manifestFile) Open(ctx context.Context, flags uint32) (fusefs.FileHandle, uint32, syscall.Errno) {
 	if flags&syscall.O_ACCMODE != syscall.O_RDONLY {
-		return nil, 0, m.refuse("open for writing", "")
+		return nil, 0, m.refuse(ctx, "open for writing", "")
 	}
 	ctx, done := m.t.opContext(ctx)
 	defer done()

@@ -82,32 +82,25 @@ func (d *manifestsDir) child(ctx context.Context, name string, e manifestEntry, 
 
 // Rmdir deletes the manifest, whose names have all been unlinked before.
 func (d *manifestsDir) Rmdir(ctx context.Context, name string) syscall.Errno {
-	where := join(d.where(), name)
 	dgst, ok := parseDigest(name)
 	if !ok {
-		return d.t.fail("rmdir", where, errNotFound)
+		return d.t.fail("rmdir", join(d.where(), name), errNotFound)
 	}
-	ctx, done := d.t.opContext(ctx)
-	defer done()
-	err := d.t.permitted(ctx, "delete manifest", registry.Ref{Repository: d.repo.name, Digest: dgst})
-	if err == nil {
-		err = d.remove(ctx, dgst, where)
-	}
-	if child := d.GetChild(name); err == nil && child != nil {
-		// See tagsDir.retire.
-		d.t.gens.retire(child.StableAttr().Ino, child.Operations().(*artifactDir).bound())
-	}
-	d.t.hidden.of(where).restore() // removed or refused, nothing of it is hidden now
-	if err != nil {
-		return d.t.fail("rmdir", where, cause(ctx, err))
-	}
-	return 0
+	ref := registry.Ref{Repository: d.repo.name, Digest: dgst}
+	return d.t.rmdir(ctx, "delete manifest", ref, join(d.where(), name), func(ctx context.Context, where string) error {
+		err := d.remove(ctx, dgst, where)
+		if child := d.GetChild(name); err == nil && child != nil {
+			// See tagsDir.retire.
+			d.t.gens.retire(child.StableAttr().Ino, child.Operations().(*artifactDir).bound())
+		}
+		return err
+	})
 }
 
 func (d *manifestsDir) remove(ctx context.Context, dgst digest.Digest, where string) error {
 	e, _, err := d.repo.manifest(ctx, dgst)
 	if err == nil {
-		err = d.repo.emptied(ctx, where, dgst)
+		err = d.t.refused(ctx, "delete manifest", registry.Ref{Repository: d.repo.name, Digest: dgst}, d.repo.emptied(ctx, where, dgst))
 	}
 	if err == nil {
 		err = d.repo.deleteManifest(ctx, e)
@@ -119,14 +112,20 @@ func (d *manifestsDir) remove(ctx context.Context, dgst digest.Digest, where str
 	return err
 }
 
+// known: a snapshot from before a deletion of ours does not do for a look at
+// the directory. What the deletion took along, such as signatures, only the
+// registry knows.
 func (d *manifestsDir) known() (contents, bool) {
-	if s := d.repo.manifests.fresh(); s != nil {
+	if s := d.repo.manifests.fresh(); s != nil && s.at.UnixNano() > d.repo.manifestDeleted.Load() {
 		return d.list(s), true
 	}
 	return contents{}, false
 }
 
 func (d *manifestsDir) contents(ctx context.Context) (contents, error) {
+	if s := d.repo.manifests.fresh(); s != nil && s.at.UnixNano() <= d.repo.manifestDeleted.Load() {
+		d.repo.manifests.drop()
+	}
 	s, err := d.repo.manifests.get(ctx)
 	if err != nil {
 		return contents{}, cause(ctx, err)

@@ -30,6 +30,7 @@ type repository struct {
 	// What this mount did to tags and to manifests, by name and digest.
 	changedTags, changedManifests changes
 	relations                     relations
+	manifestDeleted               atomic.Int64 // when this mount last deleted a manifest, in nanoseconds since the epoch
 
 	// Whoever goes through the artifacts, by tag and by digest.
 	tagWalk, manifestWalk walk

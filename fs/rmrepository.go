@@ -3,6 +3,7 @@ package fs
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path"
 	"slices"
 	"syscall"
@@ -54,6 +55,8 @@ func (d *componentDir) hideEmpty(ctx context.Context, name string) error {
 		return errNotEmpty
 	}
 	d.t.hidden.hide(d.where(), "", name)
+	// Should it come back, it has to be a new node: see tagsDir.retire.
+	d.t.gens.retire(inoOf(name, d.path))
 	return nil
 }
 
@@ -94,11 +97,17 @@ func (t *tree) removeComponent(ctx context.Context, name string) error {
 	}
 	comp := t.visible(cat).components[name]
 	if comp != nil && len(comp.children) > 0 {
-		return errNotEmpty
+		return t.refused(ctx, "delete repository", registry.Ref{Repository: name}, errNotEmpty)
 	}
 	r := t.repository(name)
-	if err := r.checkEmpty(ctx); err != nil {
-		return err
+	err = r.checkEmpty(ctx)
+	switch {
+	case errors.Is(err, errNotFound) && r.changedManifests.recently() > 0:
+		// It went with its last manifest, a little late.
+		t.noteRepositoryGone(name, (*changes).remove)
+		return nil
+	case err != nil:
+		return t.refused(ctx, "delete repository", registry.Ref{Repository: name}, err)
 	}
 	return r.deleteRepository(ctx)
 }
@@ -117,15 +126,59 @@ func (r *repository) checkEmpty(ctx context.Context) error {
 			return errNotEmpty
 		}
 	}
+	for limit := time.Now().Add(settleLimit); ; {
+		left, settling, err := r.count(ctx)
+		switch {
+		case err != nil:
+			return err
+		case left == 0:
+			return nil
+		case !settling || time.Now().After(limit):
+			return fmt.Errorf("%w: %d manifests that are not listed", errNotEmpty, left)
+		}
+		if err := pause(ctx, settlePoll); err != nil {
+			return err
+		}
+	}
+}
+
+// How long a registry's counts may take to follow a deletion: what is counted
+// after that, and not listed, is hidden, and must not go with the repository.
+const (
+	settleLimit = 10 * time.Second
+	settlePoll  = 250 * time.Millisecond
+)
+
+// count asks how many manifests the repository has, hidden ones included.
+// settling is true while that may include what this mount deleted.
+func (r *repository) count(ctx context.Context) (left int, settling bool, err error) {
 	p, err := r.t.propertiesSince(ctx, registry.Ref{Repository: r.name}, time.Now())
 	if err != nil {
-		return err
+		return 0, false, err
 	}
-	// The counts may lag behind what this mount deleted, but no further.
-	if p.properties.ManifestCount > r.changedManifests.recently() {
-		return errNotEmpty
+	left, gone := p.properties.ManifestCount, r.changedManifests.recently()
+	if r.t.writable.DryRun {
+		return max(0, left-gone), false, nil
 	}
-	return nil
+	return left, left <= gone, nil
+}
+
+// wentAlong tells whether the repository went with its last manifest that is
+// listed: it stays when it has others, and when nobody knows.
+func (r *repository) wentAlong(ctx context.Context) bool {
+	left, _, err := r.count(ctx)
+	return errors.Is(err, errNotFound) || r.t.writable.DryRun && err == nil && left == 0
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // noteRepositoryGone notes that a repository is gone, and the components above

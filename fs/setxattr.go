@@ -40,39 +40,45 @@ func (t *tree) setxattr(ctx context.Context, n editable, rows []xattr, name stri
 }
 
 func (t *tree) setFlag(ctx context.Context, n editable, rows []xattr, name string, value []byte, flags uint32) error {
-	action := fmt.Sprintf("set %s=%s", strings.TrimPrefix(name, "user.acr."), strings.TrimRight(string(value), "\n\x00"))
+	action := fmt.Sprintf("set %s=%.20s", strings.TrimPrefix(name, "user.acr."), strings.TrimRight(string(value), "\n\x00"))
 	if err := t.permitted(ctx, action, n.ref()); err != nil {
 		return err
 	}
-	set, ok := setters[name]
-	if !ok {
-		return t.cannotSet(rows, name)
-	}
-	on, err := parseFlag(value)
-	if err != nil {
-		return err
-	}
-	if flags&unix.XATTR_CREATE != 0 {
-		// The four flags exist wherever there are flags at all.
-		return errExists
-	}
-	before, err := n.properties(ctx)
-	if err != nil {
-		return err
-	}
-	if !before.Access.Known {
-		return fmt.Errorf("%w: the registry keeps no flags", registry.ErrUnsupported)
-	}
-
-	var patch registry.AccessPatch
-	set(&patch, &on)
 	line := t.audit.entry(ctx, action, n.ref().String())
+	patch, before, err := t.checkFlag(ctx, n, rows, name, value, flags)
+	if err != nil {
+		t.audit.end(line, outcomeRefused, err)
+		return err
+	}
 	after, outcome, err := t.update(ctx, n.ref(), patch, before, line)
 	t.audit.end(line, outcome, err)
 	if err == nil {
 		n.changed(after)
 	}
 	return err
+}
+
+// checkFlag makes the patch that sets one flag, of an item that has such flags.
+func (t *tree) checkFlag(ctx context.Context, n editable, rows []xattr, name string, value []byte, flags uint32) (patch registry.AccessPatch, before registry.Properties, err error) {
+	set, ok := setters[name]
+	if !ok {
+		return patch, before, t.cannotSet(rows, name)
+	}
+	on, err := parseFlag(value)
+	if err != nil {
+		return patch, before, err
+	}
+	if before, err = n.properties(ctx); err != nil {
+		return patch, before, err
+	}
+	switch {
+	case !before.Access.Known:
+		return patch, before, fmt.Errorf("%w: the registry keeps no flags", registry.ErrUnsupported)
+	case flags&unix.XATTR_CREATE != 0:
+		return patch, before, errExists // where there are flags, all four are there
+	}
+	set(&patch, &on)
+	return patch, before, nil
 }
 
 // update sends a patch, or does as if.
@@ -122,8 +128,8 @@ func parseFlag(value []byte) (bool, error) {
 }
 
 // removexattr refuses: attributes are the registry's.
-func (t *tree) removexattr(where string, repo string, rows []xattr, name string) syscall.Errno {
-	err := t.permit(repo)
+func (t *tree) removexattr(ctx context.Context, where string, ref registry.Ref, rows []xattr, name string) syscall.Errno {
+	err := t.permit(ref.Repository)
 	switch {
 	case err != nil:
 	case slices.ContainsFunc(rows, func(x xattr) bool { return x.name == name }):
@@ -133,6 +139,9 @@ func (t *tree) removexattr(where string, repo string, rows []xattr, name string)
 	default:
 		err = errNoSupport
 	}
+	if t.writable != nil {
+		t.audit.end(t.audit.entry(ctx, "remove "+name, ref.String()), outcomeRefused, err)
+	}
 	return t.fail("removexattr", where, err)
 }
 
@@ -140,21 +149,22 @@ func (d *componentDir) ref() registry.Ref { return registry.Ref{Repository: d.pa
 
 func (d *componentDir) changed(p registry.Properties) {
 	d.t.learn(d.ref(), p)
+	d.t.unlisted.note(d.path, !p.Access.CanList)
 	d.t.changedRepositories.update(d.path, factsOf(p))
 }
 
 func (d *componentDir) Setxattr(ctx context.Context, name string, value []byte, flags uint32) syscall.Errno {
 	if d.path == "" || !d.repository.Load() {
-		return d.refuse("setxattr", "")
+		return d.node.Setxattr(ctx, name, value, flags)
 	}
 	return d.t.setxattr(ctx, d, repositoryAttrs, name, value, flags)
 }
 
 func (d *componentDir) Removexattr(ctx context.Context, name string) syscall.Errno {
 	if d.path == "" || !d.repository.Load() {
-		return d.refuse("removexattr", "")
+		return d.node.Removexattr(ctx, name)
 	}
-	return d.t.removexattr(d.where(), d.path, repositoryAttrs, name)
+	return d.t.removexattr(ctx, d.where(), d.ref(), repositoryAttrs, name)
 }
 
 func (d *artifactDir) ref() registry.Ref {
@@ -182,5 +192,5 @@ func (d *artifactDir) Setxattr(ctx context.Context, name string, value []byte, f
 }
 
 func (d *artifactDir) Removexattr(ctx context.Context, name string) syscall.Errno {
-	return d.t.removexattr(d.where(), d.repo.name, d.attrs(), name)
+	return d.t.removexattr(ctx, d.where(), d.ref(), d.attrs(), name)
 }

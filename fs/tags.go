@@ -72,18 +72,10 @@ func (d *tagsDir) child(ctx context.Context, e tagEntry, at time.Time, out *fuse
 
 // Rmdir deletes the tag, whose names have all been unlinked before.
 func (d *tagsDir) Rmdir(ctx context.Context, name string) syscall.Errno {
-	where := join(d.where(), name)
-	ctx, done := d.t.opContext(ctx)
-	defer done()
-	err := d.t.permitted(ctx, "delete tag", registry.Ref{Repository: d.repo.name, Tag: name})
-	if err == nil {
-		err = d.remove(ctx, name, where)
-	}
-	d.t.hidden.of(where).restore() // removed or refused, nothing of it is hidden now
-	if err != nil {
-		return d.t.fail("rmdir", where, cause(ctx, err))
-	}
-	return 0
+	ref := registry.Ref{Repository: d.repo.name, Tag: name}
+	return d.t.rmdir(ctx, "delete tag", ref, join(d.where(), name), func(ctx context.Context, where string) error {
+		return d.remove(ctx, name, where)
+	})
 }
 
 func (d *tagsDir) remove(ctx context.Context, name, where string) error {
@@ -103,7 +95,7 @@ func (d *tagsDir) remove(ctx context.Context, name, where string) error {
 		}
 	}
 	if err := d.repo.emptied(ctx, where, e.digest); err != nil {
-		return err
+		return d.t.refused(ctx, "delete tag", registry.Ref{Repository: d.repo.name, Tag: name}, err)
 	}
 	if err := d.repo.deleteTag(ctx, e, at); err != nil {
 		return err

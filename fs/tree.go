@@ -58,6 +58,7 @@ type tree struct {
 	deletions           flights[struct{}]
 	hidden              hiddenSets
 	changedRepositories changes
+	unlisted            unlisted
 	view                atomic.Pointer[catalogView]
 	epoch               atomic.Int64 // moves with every Refresh
 	stats               counters

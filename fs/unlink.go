@@ -31,8 +31,9 @@ func (d *artifactDir) hide(ctx context.Context, dir, name string) error {
 	case !ok, set.has(a.digest.String(), join(dir, name)):
 		return errNotFound
 	case d.learned().locked():
-		d.t.audit.end(d.t.audit.entry(ctx, "unlink "+join(dir, name), d.ref().String()), outcomeRefused, errLocked)
-		return errLocked
+		err := d.learned().lockError(d.ref())
+		d.t.audit.end(d.t.audit.entry(ctx, "unlink "+join(dir, name), d.ref().String()), outcomeRefused, err)
+		return err
 	case e.kind == entryFolder:
 		inside, _ := set.in(a.digest.String(), join(dir, name))
 		for _, child := range e.folder.entries {
@@ -42,6 +43,10 @@ func (d *artifactDir) hide(ctx context.Context, dir, name string) error {
 		}
 	}
 	d.t.hidden.hide(d.where(), a.digest.String(), join(dir, name))
+	if e.kind == entryFolder {
+		// Should it come back, it has to be a new node: see tagsDir.retire.
+		d.t.gens.retire(inoOf("folder", join(d.where(), join(dir, name))), a.digest.String())
+	}
 	return nil
 }
 

@@ -3,7 +3,6 @@ package fs
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"strings"
 	"sync/atomic"
@@ -35,10 +34,10 @@ type Writable struct {
 
 // Why a change is refused although the mount is writable.
 var (
-	errOutside   = fmt.Errorf("%w: outside the prefix that is writable", errNotAllowed)
-	errBlobs     = fmt.Errorf("%w: blobs are deleted only with AllowBlobDelete", errNotAllowed)
-	errMaximum   = fmt.Errorf("%w: the mount's maximum of deletions is reached", errNotAllowed)
-	errLocked    = fmt.Errorf("%w: the item is locked", errNotAllowed)
+	errOutside   = errors.New("outside the prefix that is writable")
+	errBlobs     = errors.New("blobs are deleted only with AllowBlobDelete")
+	errMaximum   = errors.New("the mount's maximum of deletions is reached")
+	errLocked    = errors.New("locked")
 	errNotEmpty  = errors.New("not empty")
 	errNeeded    = errors.New("something live needs it")
 	errExists    = errors.New("the attribute exists already")
@@ -68,6 +67,15 @@ func (t *tree) permitted(ctx context.Context, action string, ref registry.Ref) e
 	return err
 }
 
+// refused writes down that an item is not removed because something is left in
+// it. Other errors are none of ours, or have their line already.
+func (t *tree) refused(ctx context.Context, action string, ref registry.Ref, err error) error {
+	if errors.Is(err, errNotEmpty) {
+		t.audit.end(t.audit.entry(ctx, action, ref.String()), outcomeRefused, err)
+	}
+	return err
+}
+
 // budget counts deletions against Writable.MaxDeletes.
 type budget struct {
 	max  int64 // 0: no limit
@@ -87,7 +95,7 @@ func (b *budget) release() { b.used.Add(-1) }
 
 // refuse answers a change that no registry has, or that a read-only mount does
 // not do.
-func (n *node) refuse(op, name string) syscall.Errno {
+func (n *node) refuse(ctx context.Context, op, name string) syscall.Errno {
 	path := n.self().where()
 	if name != "" {
 		path = join(path, name)
@@ -95,5 +103,6 @@ func (n *node) refuse(op, name string) syscall.Errno {
 	if n.t.writable == nil {
 		return n.t.fail(op, path, errReadOnly)
 	}
+	n.t.audit.end(n.t.audit.entry(ctx, op, path), outcomeRefused, errNotAllowed)
 	return n.t.fail(op, path, errNotAllowed)
 }

@@ -1,0 +1,107 @@
+package fs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/acrfs/acrfs/registry"
+)
+
+// Whether an item may be deleted is decided by flags on up to three levels: its
+// own, those of the tags on a manifest, and the repository's. The registry says
+// only that it refused; whoever reads the log wants to know which flag to lift.
+
+// lockError says which of the item's own flags forbid its deletion, nil when
+// none does.
+func (f facts) lockError(ref registry.Ref) error {
+	if !f.locked() {
+		return nil
+	}
+	var off []string
+	if f.access&canDelete == 0 {
+		off = append(off, "can_delete=false")
+	}
+	if f.access&canWrite == 0 {
+		off = append(off, "can_write=false")
+	}
+	return fmt.Errorf("%w: %s on %s", errLocked, strings.Join(off, " and "), levelOf(ref))
+}
+
+func levelOf(ref registry.Ref) string {
+	switch {
+	case ref.Digest != "":
+		return "manifest " + ref.String()
+	case ref.Tag != "":
+		return "tag " + ref.String()
+	}
+	return "repository " + ref.String()
+}
+
+// lockedTag says which tag's lock protects a manifest, which would take its
+// tags along, nil when none does. The tags are listed only where there are some.
+func (r *repository) lockedTag(ctx context.Context, d digest.Digest, tags []string) error {
+	if len(tags) == 0 {
+		return nil
+	}
+	s, err := r.tags.get(ctx)
+	if err != nil {
+		return err
+	}
+	for _, e := range r.visibleTags(s) {
+		if e.digest != d {
+			continue
+		}
+		if err := e.lockError(registry.Ref{Repository: r.name, Tag: e.name}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// repositoryLock says whether the repository's flags forbid that anything in
+// it is deleted. They cost a request: only a dry run has to know before.
+func (r *repository) repositoryLock(ctx context.Context) error {
+	ref := registry.Ref{Repository: r.name}
+	p, err := r.t.properties(ctx, ref)
+	if err != nil {
+		return err
+	}
+	f := factsOf(p.properties)
+	f.access |= canDelete // protects the repository alone, not what is in it
+	return f.lockError(ref)
+}
+
+// explain adds to the registry's refusal which flag on which level it is
+// about, as far as asking again tells.
+func (r *repository) explain(ctx context.Context, ref registry.Ref, refusal error) error {
+	if !errors.Is(refusal, registry.ErrLocked) {
+		return refusal
+	}
+	now := time.Now()
+	r.t.points.Remove(registry.Ref{Repository: r.name})
+	r.tags.drop()
+	whys := []func() error{
+		func() error { return r.repositoryLock(ctx) },
+		func() error {
+			p, err := r.t.propertiesSince(ctx, ref, now)
+			if err == nil {
+				err = factsOf(p.properties).lockError(ref)
+			}
+			if err == nil && ref.Digest != "" {
+				err = r.lockedTag(ctx, ref.Digest, p.properties.Tags)
+			}
+			return err
+		},
+	}
+	for _, why := range whys {
+		if err := why(); errors.Is(err, errLocked) {
+			return fmt.Errorf("%w (%w)", refusal, err)
+		}
+	}
+	return refusal
+}
