@@ -6,8 +6,10 @@ import (
 	"crypto/x509"
 	"errors"
 	"net/http"
+	"net/url"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
@@ -28,14 +30,16 @@ var entraSources = map[string]string{
 // entraLogin makes a login with Microsoft Entra and tries it: the error is what
 // Entra, or the way to it, said.
 func entraLogin(ctx context.Context, source, host string, a *authFlags, env authEnvironment, roots *x509.CertPool) (login, error) {
-	url, known := entraAuthority(host, a.cloud.chosen, env.authorityHost)
+	at, known := entraAuthority(host, a.cloud.chosen, env.authorityHost)
 	var options azcore.ClientOptions
-	options.Cloud.ActiveDirectoryAuthorityHost = url
-	if roots != nil {
-		transport := http.DefaultTransport.(*http.Transport).Clone()
-		transport.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
-		options.Transport = &http.Client{Transport: transport}
-	}
+	options.Cloud.ActiveDirectoryAuthorityHost = at
+	options.Transport = &http.Client{Transport: &http.Transport{
+		Proxy:               aroundProxies,
+		TLSClientConfig:     &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout: 10 * time.Second,
+		IdleConnTimeout:     30 * time.Second, // it is used every few hours
+		ForceAttemptHTTP2:   true,
+	}}
 	if err := env.lendAzureHome(); err != nil {
 		return login{}, err
 	}
@@ -56,6 +60,16 @@ func entraLogin(ctx context.Context, source, host string, a *authFlags, env auth
 		shown += ", logins in " + env.home() + "/.azure"
 	}
 	return login{source: registry.StaticCredential(registry.Credential{Entra: entra}), way: byEntra, shown: shown}, nil
+}
+
+// aroundProxies is the proxy that the environment names, but not for the
+// endpoint of a virtual machine's own identity. No proxy can reach that; one
+// that says so would look like an identity that fails.
+func aroundProxies(r *http.Request) (*url.URL, error) {
+	if r.URL.Hostname() == "169.254.169.254" {
+		return nil, nil
+	}
+	return http.ProxyFromEnvironment(r)
 }
 
 // entraTokens makes the credential of package azidentity. It reads the AZURE_…
