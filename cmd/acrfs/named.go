@@ -11,6 +11,8 @@ import (
 
 // namedRepositories is a registry that lists the given repositories where it
 // does not tell which ones it has: its catalog is forbidden, or there is none.
+// Without names the refusal stays what it is: an empty listing would look
+// complete, and have rsync --delete empty a backup.
 type namedRepositories struct {
 	fs.Registry
 	names []string
@@ -20,7 +22,7 @@ func (n namedRepositories) Repositories(ctx context.Context) iter.Seq2[string, e
 	return func(yield func(string, error) bool) {
 		began := false
 		for name, err := range n.Registry.Repositories(ctx) {
-			if !began && (errors.Is(err, registry.ErrDenied) || errors.Is(err, registry.ErrUnsupported)) {
+			if !began && len(n.names) > 0 && (errors.Is(err, registry.ErrDenied) || errors.Is(err, registry.ErrUnsupported)) {
 				for _, name := range n.names {
 					if !yield(name, nil) {
 						return
