@@ -1,0 +1,158 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/acrfs/acrfs/registry"
+)
+
+const (
+	user64   = "YWxpY2U6aHVudGVyMg=="                                 // alice:hunter2
+	azLogin  = "MDAwMDAwMDAtMDAwMC0wMDAwLTAwMDAtMDAwMDAwMDAwMDAwOg==" // the null GUID and a colon
+	anyHost  = "contoso.azurecr.io"
+	helperOK = `read host; echo "{\"ServerURL\":\"$host\",\"Username\":\"<token>\",\"Secret\":\"helped $host\"}"`
+)
+
+// dockerHome makes a docker configuration, and helpers on PATH.
+func dockerHome(t *testing.T, config string, helpers map[string]string) *dockerLogin {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "config.json")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	path := os.Getenv("PATH")
+	for name, body := range helpers {
+		path = script(t, "docker-credential-"+name, body) + ":" + path
+	}
+	t.Setenv("PATH", path)
+	return &dockerLogin{file: file, host: anyHost}
+}
+
+func TestDockerConfigurationGivesTheLoginOfTheHost(t *testing.T) {
+	for name, row := range map[string]struct {
+		config  string
+		host    string
+		helpers map[string]string
+		want    registry.Credential
+	}{
+		"user and password": {config: `{"auths":{"contoso.azurecr.io":{"auth":"` + user64 + `"}}}`,
+			want: registry.Credential{Username: "alice", Password: "hunter2"}},
+		"az acr login": {config: `{"auths":{"contoso.azurecr.io":{"auth":"` + azLogin + `","identitytoken":"refresh"}}}`,
+			want: registry.Credential{IdentityToken: "refresh"}},
+		"clear text": {config: `{"auths":{"contoso.azurecr.io":{"username":"alice","password":"a:b"}}}`,
+			want: registry.Credential{Username: "alice", Password: "a:b"}},
+		"whole URL": {config: `{"auths":{"https://contoso.azurecr.io/v1/":{"auth":"` + user64 + `"}}}`,
+			want: registry.Credential{Username: "alice", Password: "hunter2"}},
+		"Docker Hub": {config: `{"auths":{"https://index.docker.io/v1/":{"auth":"` + user64 + `"}}}`, host: "registry-1.docker.io",
+			want: registry.Credential{Username: "alice", Password: "hunter2"}},
+		"helper of the host": {config: `{"credHelpers":{"contoso.azurecr.io":"one"},"credsStore":"two"}`,
+			helpers: map[string]string{"one": helperOK, "two": "exit 1"},
+			want:    registry.Credential{Username: "<token>", Password: "helped contoso.azurecr.io"}},
+		"helper of all": {config: `{"credHelpers":{"other":"one"},"credsStore":"two"}`, helpers: map[string]string{"two": helperOK},
+			want: registry.Credential{Username: "<token>", Password: "helped contoso.azurecr.io"}},
+		"helper without, then the file": {config: `{"credsStore":"two","auths":{"contoso.azurecr.io":{"auth":"` + user64 + `"}}}`,
+			helpers: map[string]string{"two": `echo "credentials not found in native keychain"; exit 1`},
+			want:    registry.Credential{Username: "alice", Password: "hunter2"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := dockerHome(t, row.config, row.helpers)
+			if row.host != "" {
+				d.host = row.host
+			}
+			if got, err := d.Credential(t.Context()); got != row.want || err != nil {
+				t.Errorf("got %+v, %v; want %+v", got, err, row.want)
+			}
+		})
+	}
+}
+
+func TestDockerConfigurationWithoutALogin(t *testing.T) {
+	for name, config := range map[string]string{
+		"empty":          "",
+		"nothing in it":  "{}",
+		"another host":   `{"auths":{"contoso.azurecr.io.evil.example":{"auth":"` + user64 + `"},"azurecr.io":{"auth":"` + user64 + `"}}}`,
+		"another's URL":  `{"auths":{"https://evil.example/contoso.azurecr.io":{"auth":"` + user64 + `"}}}`,
+		"an empty entry": `{"auths":{"contoso.azurecr.io":{}}}`,
+		"half an entry":  `{"auths":{"contoso.azurecr.io":{"auth":"!!!"}}}`,
+	} {
+		if got, err := dockerHome(t, config, nil).Credential(t.Context()); !errors.Is(err, errNothing) || got != (registry.Credential{}) {
+			t.Errorf("%s: got %+v, %v; want nothing", name, got, err)
+		}
+	}
+	d := &dockerLogin{file: filepath.Join(t.TempDir(), "none"), host: anyHost}
+	if _, err := d.Credential(t.Context()); !errors.Is(err, errNothing) {
+		t.Errorf("without a file: %v", err)
+	}
+}
+
+// A source that fails is not one that has nothing, and tells no secret.
+func TestFailingDockerConfigurationSaysWhy(t *testing.T) {
+	for name, row := range map[string]struct {
+		config  string
+		helpers map[string]string
+		want    string
+	}{
+		"not JSON":          {config: `{"auths":{"contoso.azurecr.io":{"auth":"hunter2"}`, want: "not JSON"},
+		"not an object":     {config: `{"auths":"hunter2"}`, want: "not a docker configuration"},
+		"helper missing":    {config: `{"credsStore":"nowhere"}`, want: "docker-credential-nowhere"},
+		"helper by a path":  {config: `{"credsStore":"../../tmp/evil"}`, want: "no name of one"},
+		"helper fails":      {config: `{"credsStore":"two"}`, helpers: map[string]string{"two": `echo "the key ring is locked" >&2; exit 1`}, want: "docker-credential-two: the key ring is locked"},
+		"helper's nonsense": {config: `{"credsStore":"two"}`, helpers: map[string]string{"two": `echo hunter2`}, want: "not JSON"},
+		"half an answer":    {config: `{"credsStore":"two"}`, helpers: map[string]string{"two": `echo '{"Secret":"hunter2"'; exit 1`}, want: "it failed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := dockerHome(t, row.config, row.helpers).Credential(t.Context())
+			if err == nil || errors.Is(err, errNothing) || !strings.Contains(err.Error(), row.want) {
+				t.Fatalf("got %v, want %q", err, row.want)
+			}
+			if strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("the secret is in %q", err)
+			}
+		})
+	}
+}
+
+func TestHelperDoesNotGetOurPassword(t *testing.T) {
+	t.Setenv("ACRFS_PASSWORD", "hunter2")
+	d := dockerHome(t, `{"credsStore":"two"}`, map[string]string{"two": `echo "{\"Username\":\"u\",\"Secret\":\"got ${ACRFS_PASSWORD:-none}\"}"`})
+	if got, err := d.Credential(t.Context()); err != nil || got.Password != "got none" {
+		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
+func TestDockerConfigurationIsReadAnew(t *testing.T) {
+	d := dockerHome(t, `{"auths":{"contoso.azurecr.io":{"identitytoken":"old"}}}`, nil)
+	if got, err := d.Credential(t.Context()); err != nil || got.IdentityToken != "old" {
+		t.Fatalf("got %+v, %v", got, err)
+	}
+	if err := os.WriteFile(d.file, []byte(`{"auths":{"contoso.azurecr.io":{"identitytoken":"new"}}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := d.Credential(t.Context()); err != nil || got.IdentityToken != "new" {
+		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
+func FuzzParseDockerConfig(f *testing.F) {
+	f.Add([]byte(`{"auths":{"contoso.azurecr.io":{"auth":"`+user64+`"}},"credsStore":"x"}`), anyHost)
+	f.Add([]byte(`{"auths":{"https://contoso.azurecr.io/v1/":{"identitytoken":"t"}},"credHelpers":{"a":"b"}}`), anyHost)
+	f.Add([]byte(`{"auths":{"":{"username":"u","password":"p"}}}`), "")
+	f.Fuzz(func(t *testing.T, text []byte, host string) {
+		config, err := parseDockerConfig(text)
+		if err != nil {
+			if len(err.Error()) > 100 {
+				t.Errorf("an error of %d bytes repeats the file", len(err.Error()))
+			}
+			return
+		}
+		credential, err := config.login(host)
+		if (err == nil) == (credential == registry.Credential{}) {
+			t.Errorf("got %+v with %v", credential, err)
+		}
+		config.helper(host)
+	})
+}
