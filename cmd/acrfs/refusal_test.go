@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+
+	"github.com/acrfs/acrfs/registry"
+)
+
+// answers is a registry of hand-written answers, under any name.
+type answers map[string]answer
+
+type answer struct {
+	status int
+	body   string
+}
+
+func (a answers) Do(r *http.Request) (*http.Response, error) {
+	w := httptest.NewRecorder()
+	got, ok := a[r.Method+" "+r.URL.Path]
+	if !ok {
+		got = answer{404, "404 page not found\n"}
+	}
+	if got.status == 401 && !strings.HasPrefix(r.URL.Path, "/oauth2/") {
+		scope := ""
+		if strings.HasSuffix(r.URL.Path, "_catalog") {
+			scope = `,scope="registry:catalog:*"`
+		}
+		w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="https://%s/oauth2/token",service="%s"%s`, r.URL.Host, r.URL.Host, scope))
+	}
+	w.WriteHeader(got.status)
+	w.WriteString(got.body)
+	return w.Result(), nil
+}
+
+const (
+	unauthorized = `{"errors":[{"code":"UNAUTHORIZED","message":"authentication required, visit https://aka.ms/acr/authorization for more information."}]}`
+	refreshToken = `{"refresh_token":"e30.eyJleHAiOjQxMDI0NDQ4MDB9.c2ln"}`
+	abacToken    = `{"refresh_token":"e30.eyJleHAiOjQxMDI0NDQ4MDAsImFhZF9pZGVudGl0eSI6IngifQ.c2ln"}`
+	accessToken  = `{"access_token":"e30.eyJleHAiOjQxMDI0NDQ4MDB9.c2ln"}`
+)
+
+// withTokens guards a registry as Azure does, and says what its logins answer.
+func withTokens(exchange, token answer) answers {
+	return answers{
+		"GET /acr/v1/_catalog":  {401, unauthorized},
+		"GET /v2/":              {401, unauthorized},
+		"POST /oauth2/exchange": exchange,
+		"POST /oauth2/token":    token,
+	}
+}
+
+// aToken is an Entra identity that always has a token.
+type aToken struct{}
+
+func (aToken) GetToken(context.Context, policy.TokenRequestOptions) (azcore.AccessToken, error) {
+	return azcore.AccessToken{Token: "an.entra.token", ExpiresOn: time.Now().Add(time.Hour)}, nil
+}
+
+func TestRefusalsSayWhatToDo(t *testing.T) {
+	entra := login{source: registry.StaticCredential(registry.Credential{Entra: registry.NewEntra(aToken{}, "")}), way: byEntra, shown: "Microsoft Entra as alice@contoso.com of the Azure CLI"}
+	docker := login{source: registry.StaticCredential(registry.Credential{IdentityToken: "hunter2"}), way: byDocker, shown: "docker login in /home/alice/.docker/config.json"}
+	user := login{source: registry.StaticCredential(registry.Credential{Username: "ci", Password: "hunter2"}), way: byPassword, shown: "user ci"}
+	nobodys := login{shown: "anonymous", missed: []string{"no login for it in /home/alice/.docker/config.json", "no Microsoft Entra identity here"}}
+	refused, empty := answer{401, unauthorized}, answer{401, ""}
+	said := "401 UNAUTHORIZED: authentication required, visit https://aka.ms/acr/authorization for more information."
+	firewall := answer{403, `{"errors":[{"code":"DENIED","message":"client with IP '203.0.113.7' is not allowed access. Refer https://aka.ms/acr/firewall to grant access."}]}`}
+	for name, row := range map[string]struct {
+		host    string
+		answers answers
+		who     login
+		want    string
+	}{
+		"docker login expired": {anyHost, withTokens(refused, empty), docker,
+			"contoso.azurecr.io refused the docker login in /home/alice/.docker/config.json (401: credentials refused): run az acr login --name contoso"},
+		"docker login elsewhere": {"registry.example", withTokens(refused, refused), docker,
+			"registry.example refused the docker login in /home/alice/.docker/config.json (" + said + "): run docker login registry.example"},
+		"wrong password": {anyHost, withTokens(refused, refused), user,
+			"contoso.azurecr.io refused user ci (" + said + "): check the name and the password; a token's password may have expired, an admin account may be off"},
+		"no role": {anyHost, withTokens(refused, refused), entra,
+			"contoso.azurecr.io refused Microsoft Entra as alice@contoso.com of the Azure CLI (" + said + "): ask its owner for the role AcrPull, or Container Registry Repository Reader if it uses ABAC"},
+		"no role, without a word": {anyHost, withTokens(empty, refused), entra,
+			"contoso.azurecr.io refused Microsoft Entra as alice@contoso.com of the Azure CLI (401: the registry refused the Microsoft Entra token): ask its owner for the role AcrPull, or Container Registry Repository Reader if it uses ABAC"},
+		"ABAC": {anyHost, withTokens(answer{200, abacToken}, answer{200, accessToken}), entra,
+			"contoso.azurecr.io uses ABAC and lets Microsoft Entra as alice@contoso.com of the Azure CLI see nothing (401 UNAUTHORIZED: credentials refused: authentication required, visit https://aka.ms/acr/authorization for more information.): ask for the role Container Registry Repository Reader, and Container Registry Repository Catalog Lister to list"},
+		"a token for the resource manager": {anyHost, withTokens(answer{401, `{"errors":[{"code":"UNAUTHORIZED","message":"arm aad token disallowed"}]}`}, refused), entra,
+			"contoso.azurecr.io takes no tokens for Azure's resource manager (401 UNAUTHORIZED: arm aad token disallowed): leave --audience out"},
+		"anonymous pull is off": {anyHost, withTokens(refused, empty), nobodys,
+			"contoso.azurecr.io lets nobody in without a login: anonymous pull is off (401: anonymous access refused; credentials are needed), and there is no credential: no login for it in /home/alice/.docker/config.json, no Microsoft Entra identity here: run az acr login --name contoso, or az login"},
+		"anonymous in China": {"contoso.azurecr.cn", withTokens(refused, empty), login{shown: "anonymous"},
+			"contoso.azurecr.cn lets nobody in without a login: anonymous pull is off (401: anonymous access refused; credentials are needed): run az acr login --name contoso, or az login"},
+		"anonymous elsewhere": {"registry.example", withTokens(refused, empty), login{shown: "anonymous"},
+			"registry.example lets nobody in without a login (401: anonymous access refused; credentials are needed): run docker login registry.example, or give --username NAME --password-stdin"},
+		"firewall at the exchange": {anyHost, withTokens(firewall, refused), entra,
+			"contoso.azurecr.io: its firewall does not let 203.0.113.7 in (403 DENIED: client with IP '203.0.113.7' is not allowed access. Refer https://aka.ms/acr/firewall to grant access.): have the address allowed in the registry's networking settings, or use its private endpoint"},
+		"firewall before": {anyHost, answers{"GET /acr/v1/_catalog": firewall, "GET /v2/": firewall}, entra,
+			"contoso.azurecr.io: its firewall does not let 203.0.113.7 in (403 DENIED: client with IP '203.0.113.7' is not allowed access. Refer https://aka.ms/acr/firewall to grant access.): have the address allowed in the registry's networking settings, or use its private endpoint"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			source := &lateSource{find: func(context.Context) (login, error) { return row.who, nil }}
+			client, err := registry.New(registry.Config{Endpoint: row.host, Transport: row.answers, Credentials: source})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer client.Close()
+			in := &gate{client: client, source: source, log: slog.New(slog.DiscardHandler)}
+			err = in.ask(t.Context())
+			if err == nil || err.Error() != row.want || !errors.Is(err, registry.ErrDenied) {
+				t.Errorf("got  %v\nwant %s", err, row.want)
+			}
+			if err != nil && strings.Contains(err.Error(), "hunter2") {
+				t.Error("the secret is in it")
+			}
+		})
+	}
+}
+
+func TestEntraFailuresSayWhatToDo(t *testing.T) {
+	chain := "DefaultAzureCredential: failed to acquire a token.\nAttempted credentials:\n\tEnvironmentCredential: missing environment variable AZURE_TENANT_ID\n\tAzureCLICredential: "
+	for name, row := range map[string]struct {
+		source, says string
+		want         string
+	}{
+		"expired": {"azcli", "AzureCLICredential: ERROR: AADSTS700082: The refresh token has expired due to inactivity. Trace ID: 1-2 Correlation ID: 3",
+			"contoso.azurecr.io: the Azure CLI login has expired (AADSTS700082: The refresh token has expired due to inactivity.): run az login"},
+		"expired, in the chain": {"entra", chain + "ERROR: AADSTS70043: The refresh token has expired or is invalid due to sign-in frequency checks by conditional access. Trace ID: 1",
+			"contoso.azurecr.io: the Azure CLI login has expired (AADSTS70043: The refresh token has expired or is invalid due to sign-in frequency checks by conditional access.): run az login"},
+		"not logged in": {"azcli", "AzureCLICredential: ERROR: Please run 'az login' to setup account.",
+			"contoso.azurecr.io: Microsoft Entra by the Azure CLI: nobody is logged in (AzureCLICredential: ERROR: Please run 'az login' to setup account.): run az login"},
+		"nothing at all": {"entra", chain + "executable not found on path",
+			"contoso.azurecr.io: Microsoft Entra: no identity was found: run az login, or see acrfs mount --help for --auth"},
+		"wrong secret": {"environment", "ClientSecretCredential authentication failed.\nPOST https://login.microsoftonline.com/t/oauth2/v2.0/token\n{\n \"error\": \"invalid_client\",\n \"error_description\": \"AADSTS7000215: Invalid client secret provided. Trace ID: 1\"\n}",
+			"contoso.azurecr.io: Microsoft Entra by the AZURE_… variables gave no token: AADSTS7000215: Invalid client secret provided."},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := registry.NewEntra(noToken{errors.New(row.says)}, "").Identity(t.Context())
+			if got := entraFailure(anyHost, row.source, err); got.Error() != row.want {
+				t.Errorf("got  %v\nwant %s", got, row.want)
+			}
+		})
+	}
+}
+
+type noToken struct{ err error }
+
+func (n noToken) GetToken(context.Context, policy.TokenRequestOptions) (azcore.AccessToken, error) {
+	return azcore.AccessToken{}, n.err
+}
+
+func TestAuthorityFollowsFlagEnvironmentAndName(t *testing.T) {
+	const private = "https://login.private.example/"
+	for _, row := range []struct {
+		host, flag, env, want string
+		known                 bool
+	}{
+		{"contoso.azurecr.io", "auto", "", "https://login.microsoftonline.com/", true},
+		{"contoso.azurecr.cn", "auto", "", "https://login.chinacloudapi.cn/", true},
+		{"contoso.azurecr.us", "auto", "", "https://login.microsoftonline.us/", true},
+		{"registry.example", "auto", "", "https://login.microsoftonline.com/", true},
+		{"contoso.azurecr.cn", "auto", private, private, false},
+		{"contoso.azurecr.cn", "usgov", private, "https://login.microsoftonline.us/", true},
+		{"contoso.azurecr.io", "auto", "https://login.chinacloudapi.cn", "https://login.chinacloudapi.cn", true},
+	} {
+		if got, known := entraAuthority(row.host, row.flag, row.env); got != row.want || known != row.known {
+			t.Errorf("%+v: got %s, known %v", row, got, known)
+		}
+	}
+}
