@@ -10,8 +10,14 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 )
 
-// How often an interrupted operation looks whether its caller is being killed.
-const killPoll = 100 * time.Millisecond
+const (
+	// How often an interrupted operation looks whether its caller is being
+	// killed.
+	killPoll = 100 * time.Millisecond
+	// How long an operation goes on after a signal to a caller that cannot be
+	// looked at. Long enough for one that retries EINTR to get somewhere.
+	unseenGrace = 2 * time.Second
+)
 
 // opContext is the first line of every operation that can wait. The context it
 // returns ends when the mount ends, and when the caller is being killed, with
@@ -29,10 +35,10 @@ func (t *tree) opContext(kernel context.Context) (context.Context, context.Cance
 		ctx = fuse.NewContext(ctx, caller)
 	}
 	stop := context.AfterFunc(kernel, func() {
-		pid := callerOf(kernel)
+		pid, began := callerOf(kernel), time.Now()
 		tick := time.NewTicker(killPoll)
 		defer tick.Stop()
-		for !beingKilled(pid) {
+		for pid == 0 && time.Since(began) < unseenGrace || pid != 0 && !beingKilled(pid) {
 			select {
 			case <-ctx.Done():
 				return
@@ -52,6 +58,8 @@ func cause(ctx context.Context, err error) error {
 	return err
 }
 
+// callerOf is the thread that asks, 0 for one in a PID namespace that this
+// process does not see.
 func callerOf(ctx context.Context) uint32 {
 	if caller, ok := fuse.FromContext(ctx); ok {
 		return caller.Pid
@@ -61,8 +69,7 @@ func callerOf(ctx context.Context) uint32 {
 
 // beingKilled tells whether thread pid has a fatal signal pending. The kernel
 // turns every signal that ends a process into SIGKILL for each of its threads,
-// so one bit says it all. A caller that cannot be seen (gone, or in another
-// PID namespace) counts as killed: nobody can be told to wait longer.
+// so one bit says it all. A caller that is gone counts as killed.
 func beingKilled(pid uint32) bool {
 	status, err := os.ReadFile("/proc/" + strconv.FormatUint(uint64(pid), 10) + "/status")
 	if err != nil {

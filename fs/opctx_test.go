@@ -1,0 +1,61 @@
+package fs
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+)
+
+// interrupted is an operation's context after the kernel cancelled it for a
+// signal to this caller.
+func interrupted(t *testing.T, pid uint32) context.Context {
+	t.Helper()
+	tr := &tree{}
+	tr.life, tr.end = context.WithCancel(context.Background())
+	t.Cleanup(tr.end)
+	cancel := make(chan struct{})
+	ctx, done := tr.opContext(&fuse.Context{Caller: fuse.Caller{Pid: pid}, Cancel: cancel})
+	t.Cleanup(done)
+	close(cancel)
+	return ctx
+}
+
+func TestSignalThatDoesNotKillDoesNotEndTheOperation(t *testing.T) {
+	ctx := interrupted(t, uint32(os.Getpid()))
+	select {
+	case <-ctx.Done():
+		t.Errorf("ended: %v", context.Cause(ctx))
+	case <-time.After(5 * killPoll):
+	}
+}
+
+func TestKilledCallerEndsTheOperation(t *testing.T) {
+	caller := exec.Command("sleep", "60")
+	if err := caller.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ctx := interrupted(t, uint32(caller.Process.Pid))
+	caller.Process.Kill()
+	caller.Wait()
+	select {
+	case <-ctx.Done():
+		if !errors.Is(context.Cause(ctx), errInterrupted) {
+			t.Errorf("ended with %v, want errInterrupted", context.Cause(ctx))
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("the operation goes on")
+	}
+}
+
+func TestCallerThatCannotBeSeenIsInterruptedAfterAGrace(t *testing.T) {
+	began := time.Now()
+	<-interrupted(t, 0).Done()
+	if took := time.Since(began); took < unseenGrace {
+		t.Errorf("interrupted after %v, want %v at least", took, unseenGrace)
+	}
+}
