@@ -10,10 +10,12 @@ import (
 // "hello-world", which is a repository. A component can be both.
 type catalog struct {
 	components map[string]*component // by path; "" is the root
+	walkOrder  []string              // the repositories as a walk over the tree meets them
 }
 
 type component struct {
 	repository bool
+	place      int      // of a repository in walkOrder
 	children   []string // sorted
 }
 
@@ -27,7 +29,20 @@ func newCatalog(names []string) *catalog {
 	for _, comp := range c.components {
 		slices.Sort(comp.children)
 	}
+	c.walk("")
 	return c
+}
+
+// walk appends the repositories from a path down to walkOrder.
+func (c *catalog) walk(path string) {
+	comp := c.components[path]
+	if comp.repository {
+		comp.place = len(c.walkOrder)
+		c.walkOrder = append(c.walkOrder, path)
+	}
+	for _, child := range comp.children {
+		c.walk(join(path, child))
+	}
 }
 
 // at returns the component of a path, with all above it, made if need be.
@@ -46,17 +61,6 @@ func (c *catalog) at(path string) *component {
 	return comp
 }
 
-// names are the repositories, in no order.
-func (c *catalog) names() []string {
-	var names []string
-	for path, comp := range c.components {
-		if comp.repository {
-			names = append(names, path)
-		}
-	}
-	return names
-}
-
 // visible is a snapshot of the catalog without the repositories that this mount
 // deleted since. It is made once for each of their states.
 func (t *tree) visible(s *snapshot[*catalog]) *catalog {
@@ -67,7 +71,7 @@ func (t *tree) visible(s *snapshot[*catalog]) *catalog {
 	if v := t.view.Load(); v != nil && v.of == s && v.version == version {
 		return v.catalog
 	}
-	names := slices.DeleteFunc(s.value.names(), func(name string) bool {
+	names := slices.DeleteFunc(slices.Clone(s.value.walkOrder), func(name string) bool {
 		_, gone := t.changedRepositories.apply(name, s.at, facts{})
 		return gone
 	})

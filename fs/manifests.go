@@ -117,12 +117,14 @@ func (d *manifestsDir) remove(ctx context.Context, dgst digest.Digest, where str
 // registry knows.
 func (d *manifestsDir) known() (contents, bool) {
 	if s := d.repo.manifests.fresh(); s != nil && s.at.UnixNano() > d.repo.manifestDeleted.Load() {
+		d.listAhead()
 		return d.list(s), true
 	}
 	return contents{}, false
 }
 
 func (d *manifestsDir) contents(ctx context.Context) (contents, error) {
+	d.listAhead()
 	if s := d.repo.manifests.fresh(); s != nil && s.at.UnixNano() <= d.repo.manifestDeleted.Load() {
 		d.repo.manifests.drop()
 	}
@@ -131,6 +133,16 @@ func (d *manifestsDir) contents(ctx context.Context) (contents, error) {
 		return contents{}, cause(ctx, err)
 	}
 	return d.list(s), nil
+}
+
+func (d *manifestsDir) listAhead() {
+	d.t.repositoryListed(d.repo.name, &d.t.manifestsWalk, func(r *repository) error {
+		if tags := r.tags.last(); tags != nil && len(tags.value) > 0 && tags.value[0].digest == "" {
+			return nil // plain OCI: a request for each tag, too much for a guess
+		}
+		_, err := r.manifests.get(d.t.life)
+		return err
+	})
 }
 
 func (d *manifestsDir) list(s *snapshot[*manifestList]) contents {

@@ -113,17 +113,26 @@ func (d *tagsDir) retire(name, bound string) {
 
 func (d *tagsDir) known() (contents, bool) {
 	if s := d.repo.tags.fresh(); s != nil {
+		d.listAhead()
 		return d.list(s), true
 	}
 	return contents{}, false
 }
 
 func (d *tagsDir) contents(ctx context.Context) (contents, error) {
+	d.listAhead()
 	s, err := d.repo.tags.get(ctx)
 	if err != nil {
 		return contents{}, cause(ctx, err)
 	}
 	return d.list(s), nil
+}
+
+func (d *tagsDir) listAhead() {
+	d.t.repositoryListed(d.repo.name, &d.t.tagsWalk, func(r *repository) error {
+		_, err := r.tags.get(d.t.life)
+		return err
+	})
 }
 
 func (d *tagsDir) list(s *snapshot[tagList]) contents {

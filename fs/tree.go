@@ -49,7 +49,11 @@ type tree struct {
 	gens         generations
 	outage       outage
 	ahead        chan struct{} // holds one for each prefetch under way
-	passthrough  atomic.Bool   // set once, before the first open
+
+	// Whoever goes through the repositories.
+	tagsWalk, manifestsWalk walk
+
+	passthrough atomic.Bool // set once, before the first open
 
 	// Of a writable mount.
 	writable            *Writable // nil: read-only

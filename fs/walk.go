@@ -137,3 +137,23 @@ func (r *repository) blobOpened(b *blobFile) {
 		})
 	}
 }
+
+// repositoryListed notes that someone lists one of a repository's directories,
+// and has the same of the repositories that come next listed ahead.
+func (t *tree) repositoryListed(name string, w *walk, list func(*repository) error) {
+	s := t.catalog.fresh()
+	if s == nil {
+		return
+	}
+	cat := t.visible(s)
+	comp := cat.components[name]
+	if comp == nil || !comp.repository {
+		return
+	}
+	from, to := w.ask(comp.place, len(cat.walkOrder))
+	for _, next := range cat.walkOrder[from:to] {
+		r := t.repository(next)
+		// A failure here is met again, and told, when the walker comes to it.
+		t.prefetch(func() { _ = list(r) })
+	}
+}
