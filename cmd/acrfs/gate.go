@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/acrfs/acrfs/registry"
@@ -20,7 +21,8 @@ type gate struct {
 	log     *slog.Logger
 
 	who     login
-	outside error // why we are not in yet; nil when we are
+	outside error       // why we are not in yet; nil when we are
+	waiting atomic.Bool // the mount was started outside and is not in yet
 }
 
 // ask asks once. Its error says in the user's words what to do.
@@ -29,6 +31,7 @@ func (g *gate) ask(ctx context.Context) error {
 	if g.outside == nil || !g.patient || !passing(g.outside) || ctx.Err() != nil {
 		return g.outside
 	}
+	g.waiting.Store(true)
 	g.log.Warn("not in yet; what is cached is served", "error", g.outside)
 	return nil
 }
@@ -79,6 +82,7 @@ func (g *gate) keepAsking(ctx context.Context, in func()) {
 		case ctx.Err() != nil:
 			return
 		case g.outside == nil:
+			g.waiting.Store(false)
 			g.log.Info("signed in", "registry", g.client.Host(), "as", g.who.shown)
 			in()
 			return

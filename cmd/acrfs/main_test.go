@@ -171,6 +171,6 @@ func serveSeeded(t *testing.T, flags ...string) (*process, string) {
 	t.Helper()
 	args := append([]string{"serve", "--listen", "127.0.0.1:0", "--seed", "--root", t.TempDir()}, flags...)
 	p := start(t, command(t, args...))
-	line := p.until("serving")
-	return p, strings.TrimSuffix(strings.Fields(line)[1], ",")
+	_, line, _ := strings.Cut(p.until("serving "), "serving ") // after what was imported
+	return p, strings.TrimSuffix(strings.Fields(line)[0], ",")
 }

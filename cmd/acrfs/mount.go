@@ -100,7 +100,7 @@ func mount(ctx context.Context, endpoint, mountpoint string, flags *mountFlags, 
 		GID:          flags.gid.id,
 		AllowOther:   flags.allowOther,
 		Writable:     writable,
-		Registry:     namedRepositories{client, flags.repositories},
+		Registry:     namedRepositories{client, flags.repositories, in.waiting.Load},
 	})
 	if err != nil {
 		return err

@@ -13,16 +13,25 @@ import (
 // does not tell which ones it has: its catalog is forbidden, or there is none.
 // Without names the refusal stays what it is: an empty listing would look
 // complete, and have rsync --delete empty a backup.
+//
+// As long as the registry was never reached, its catalog counts as forbidden,
+// too: then the tree lets names be walked, and what is cached is found behind
+// them.
 type namedRepositories struct {
 	fs.Registry
-	names []string
+	names   []string
+	waiting func() bool // the registry was never reached
 }
 
 func (n namedRepositories) Repositories(ctx context.Context) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		began := false
 		for name, err := range n.Registry.Repositories(ctx) {
-			if !began && len(n.names) > 0 && (errors.Is(err, registry.ErrDenied) || errors.Is(err, registry.ErrUnsupported)) {
+			hidden := errors.Is(err, registry.ErrDenied) || errors.Is(err, registry.ErrUnsupported)
+			if err != nil && !began && !hidden && n.waiting() {
+				err = &registry.Error{Op: "list repositories", Message: "not signed in yet: " + oneLine(err), Kind: registry.ErrDenied}
+			}
+			if !began && hidden && len(n.names) > 0 {
 				for _, name := range n.names {
 					if !yield(name, nil) {
 						return
