@@ -34,7 +34,7 @@ test: deps ## every test, race detector on, with real mounts
 	cd integration && $(GO) test -race -shuffle=on -timeout 50m ./...
 
 # What the tests call, and the Debian package that has it.
-TOOLS := fusermount3:fuse3 getfattr:attr rsync:rsync jq:jq skopeo:skopeo gcc:gcc findmnt:mount mountpoint:util-linux setpriv:util-linux
+TOOLS := fusermount3:fuse3 getfattr:attr rsync:rsync jq:jq skopeo:skopeo podman:podman gcc:gcc findmnt:mount mountpoint:util-linux setpriv:util-linux
 
 deps: ## install what the tests need, when root; name it otherwise
 	@missing=; \
