@@ -121,6 +121,13 @@ func (c *changes) apply(key string, learned time.Time, f facts) (now facts, gone
 	return f, time.Since(ch.at) < lag
 }
 
+// len counts the items that were changed.
+func (c *changes) len() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.items)
+}
+
 // empty tells whether there is nothing to apply.
 func (c *changes) empty() bool {
 	c.mu.Lock()

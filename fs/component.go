@@ -86,7 +86,7 @@ func (t *tree) component(ctx context.Context, path string) (isRepository bool, l
 
 func (d *componentDir) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*fusefs.Inode, syscall.Errno) {
 	path := join(d.path, name)
-	if d.path != "" && d.repository.Load() && !d.t.hidden.of(d.where()).has("", name) {
+	if d.path != "" && d.repository.Load() && !d.hides(name) {
 		if child := d.repositoryDir(ctx, name); child != nil {
 			d.t.fillEntry(out, plainDir, d.t.nameTimeout)
 			return child, 0
@@ -189,9 +189,10 @@ func (d *componentDir) list(cat *snapshot[*catalog], comp *component) contents {
 		own = repositoryDirs
 		d.repository.Store(true)
 	}
-	hidden, hides := d.t.hidden.of(d.where()).in("", "")
-	if hides > 0 {
-		own = slices.DeleteFunc(slices.Clone(own), func(name string) bool { return hidden[name] })
+	shown := uint64(0) // a bit for each
+	own = slices.DeleteFunc(slices.Clone(own), d.hides)
+	for _, name := range own {
+		shown |= 1 << slices.Index(repositoryDirs, name)
 	}
 	view := d.t.visible(cat)
 	name := func(i int) string {
@@ -201,7 +202,7 @@ func (d *componentDir) list(cat *snapshot[*catalog], comp *component) contents {
 		return comp.children[i-len(own)]
 	}
 	return contents{
-		id: contentsID(cat.seq, d.t.changedRepositories.version()+hides),
+		id: contentsID(cat.seq, d.t.changedRepositories.version()<<len(repositoryDirs)|shown),
 		n:  len(own) + len(comp.children),
 		entry: func(i int) fuse.DirEntry {
 			ino := inoOf("component", join(d.path, name(i)))

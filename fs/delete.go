@@ -169,9 +169,18 @@ func (r *repository) noteManifestGone(ctx context.Context, e manifestEntry) {
 	// Registries that keep properties drop a repository with its last
 	// manifest, which need not be the last that is listed; others keep it,
 	// empty.
-	if s := r.manifests.last(); s != nil && e.access&accessKnown != 0 && len(r.visibleManifests(s)) == 0 && r.wentAlong(ctx) {
+	if e.access&accessKnown != 0 && r.nothingListed() && r.wentAlong(ctx) {
 		r.t.noteRepositoryGone(r.name, (*changes).takeAlong)
 	}
+}
+
+// nothingListed tells whether all manifests of the latest listing are gone.
+func (r *repository) nothingListed() bool {
+	s := r.manifests.last()
+	if s == nil || r.changedManifests.len() < len(s.value.entries) {
+		return false // some entry has not even changed; a look at all, each time, would be too many
+	}
+	return len(r.visibleManifests(s)) == 0
 }
 
 // lastUpdate is a tag's, or at least its manifest's.

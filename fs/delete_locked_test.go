@@ -229,3 +229,15 @@ func TestEveryRefusalHasItsLine(t *testing.T) {
 		}
 	}
 }
+
+func TestRepositoryThatIsPushedToWhileItIsRemovedShowsItsTags(t *testing.T) {
+	w := mounted(t, Config{Writable: &Writable{}, MetadataTTL: 300 * time.Millisecond})
+	repo := helloWorld + "/docs"
+	raw, desc, err := w.client.Manifest(t.Context(), registry.Ref{Repository: repo, Tag: "latest"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.run("rm -r $R/docs/_tags && rm -r $R/docs/_blobs && ! ls $R/docs | grep _tags") // and now rm goes on with _manifests
+	w.push(repo, "latest", desc.MediaType, raw)
+	w.run("sleep 0.4; ls $R/docs | grep -x _tags && ls $R/docs | grep -x _blobs && ls $R/docs/_tags | grep -x latest && ls $R/docs/_tags/latest/manifest.json")
+}

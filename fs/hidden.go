@@ -44,6 +44,17 @@ func (h *hidden) has(bound, path string) bool {
 	return h.names[path]
 }
 
+// age is has, with how long ago a name was hidden here last.
+func (h *hidden) age(bound, path string) (age time.Duration, hidden bool) {
+	if h == nil {
+		return 0, false
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.expire(bound)
+	return time.Since(h.last), h.names[path]
+}
+
 // in returns the hidden names of one folder, without its path, and a number
 // that tells states apart (0: nothing is hidden).
 func (h *hidden) in(bound, dir string) (names map[string]bool, seq uint64) {

@@ -52,8 +52,13 @@ func (r *repository) lockedTag(ctx context.Context, d digest.Digest, tags []stri
 	if err != nil {
 		return err
 	}
-	for _, e := range r.visibleTags(s) {
-		if e.digest != d {
+	for _, name := range tags {
+		e, ok := s.value.find(name)
+		if !ok {
+			continue
+		}
+		e, _, err := r.visibleTag(e, s.at)
+		if err != nil || e.digest != d {
 			continue
 		}
 		if err := e.lockError(registry.Ref{Repository: r.name, Tag: e.name}); err != nil {

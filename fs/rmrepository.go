@@ -44,7 +44,7 @@ func (d *componentDir) hideEmpty(ctx context.Context, name string) error {
 	if err := d.t.permitted(ctx, "rmdir "+name, d.ref()); err != nil {
 		return err
 	}
-	if d.t.hidden.of(d.where()).has("", name) {
+	if d.hides(name) {
 		return errNotFound
 	}
 	left, err := d.t.repository(d.path).left(ctx, name)
@@ -58,6 +58,25 @@ func (d *componentDir) hideEmpty(ctx context.Context, name string) error {
 	// Should it come back, it has to be a new node: see tagsDir.retire.
 	d.t.gens.retire(inoOf(name, d.path))
 	return nil
+}
+
+// hides tells whether one of the repository's own directories was removed and
+// is still known to be empty. No I/O.
+func (d *componentDir) hides(name string) bool {
+	age, hidden := d.t.hidden.of(d.where()).age("", name)
+	if !hidden {
+		return false
+	}
+	r := d.t.repository(d.path)
+	switch name {
+	case tagsName:
+		s := r.tags.fresh()
+		return s != nil && len(r.visibleTags(s)) == 0
+	case manifestsName:
+		s := r.manifests.fresh()
+		return s != nil && len(r.visibleManifests(s)) == 0
+	}
+	return age < d.t.ttl
 }
 
 // left counts what one of the repository's directories still holds. A
