@@ -26,6 +26,9 @@ const passwordLimit = 64 << 10
 // password from stdin or ACRFS_PASSWORD. Anonymous is what is left when
 // neither was given; one without the other is bad usage.
 func readLogin(m *mountFlags, env environment, stdin io.Reader) (login, error) {
+	if way := m.auth.chosen; way != "" && way != "auto" && way != "basic" {
+		return login{shown: "anonymous"}, nil // another source was named
+	}
 	user, password := m.username, env.password
 	if user == "" {
 		user = env.username

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/acrfs/acrfs/registry"
 )
@@ -135,16 +136,34 @@ func (e authEnvironment) whose() string {
 // lateSource is the credential source of a mount. It looks for a login when it
 // is first asked and after each time that none was found, and stays with it.
 type lateSource struct {
-	find  func(context.Context) (login, error)
-	found atomic.Pointer[login]
+	find   func(context.Context) (login, error)
+	found  atomic.Pointer[login]
+	failed atomic.Pointer[failedSearch]
 }
+
+// failedSearch is remembered for a moment: every look at a mount that is not
+// signed in asks, and a search may have to start the Azure CLI.
+type failedSearch struct {
+	err error
+	at  time.Time
+}
+
+// searchEvery is shorter than the first wait of gate.keepAsking, so that each
+// of its questions is a new search.
+const searchEvery = askFirst / 2
 
 func (l *lateSource) login(ctx context.Context) (login, error) {
 	if who := l.found.Load(); who != nil {
 		return *who, nil
 	}
+	if last := l.failed.Load(); last != nil && time.Since(last.at) < searchEvery {
+		return login{}, last.err
+	}
 	who, err := l.find(ctx)
 	if err != nil {
+		if ctx.Err() == nil {
+			l.failed.Store(&failedSearch{err, time.Now()})
+		}
 		return login{}, err
 	}
 	l.found.Store(&who)

@@ -11,7 +11,8 @@ that tests it cannot be wrong together.
 	  misbehave    misbehave.go  a Fault that struck, latency
 	  parseRoute   route.go      the escaped path; 404 in plain text comes before any login
 	  operations   operation.go  the API in one table: method and endpoint, the access needed, who answers
-	  authorize    auth.go       a challenge, or who the caller is
+	  authorize    auth.go       a challenge, or who the caller is; entra.go checks Microsoft
+	                             Entra's tokens at the exchange
 	  serve        pull push blob list acr delete referrers oauth storage
 	  answer       answer.go     headers, counting, and what a Fault does to bytes
 
