@@ -10,8 +10,20 @@ import (
 	"time"
 )
 
-// findBlob returns what the repository knows of a blob, if it may be read.
-func (x *exchange) findBlob() (b blobRecord, err error) {
+// findBlob returns what the repository knows of a blob, if it may be read, and
+// keeps it from being collected for a while.
+func (x *exchange) findBlob() (blobRecord, error) {
+	if b, err := x.lookUpBlob(); err != nil {
+		return b, err
+	}
+	if kept, err := x.touched.touch(x.r.Context(), x.name, x.ref); err != nil || !kept {
+		return blobRecord{}, orError(err, errBlobUnknown())
+	}
+	// It may have been collected between the look and the touch.
+	return x.lookUpBlob()
+}
+
+func (x *exchange) lookUpBlob() (b blobRecord, err error) {
 	err = x.store.view(func(v view) error {
 		var ok bool
 		var err error
@@ -23,9 +35,6 @@ func (x *exchange) findBlob() (b blobRecord, err error) {
 		}
 		return nil
 	})
-	if err == nil {
-		x.touched.touch(x.name, x.ref)
-	}
 	return b, err
 }
 

@@ -80,6 +80,10 @@ uploaded, mounted or asked about within Config.CollectAfter: a client that was
 told that a blob is there will not upload it, and its manifest is still to
 come.
 
+What was asked about is remembered in memory (touched.go). Of that a time is
+kept on disk that lies after all of it, so that a Server started again, after a
+kill too, collects nothing while an earlier one's word may still count.
+
 # Where ACR's answer is not known
 
 Decisions of ours: pages of n <= 0 are 400, but for the empty list that the

@@ -1,7 +1,23 @@
 package localacr
 
+import (
+	"context"
+	"time"
+)
+
 // Check compares all indexes and counters with what they are derived from.
 func (s *Server) Check() error { return s.store.view(view.check) }
+
+// Backdate makes an upload look older than it is.
+func (s *Server) Backdate(repo, digest string, by time.Duration) error {
+	return s.store.commit.do(context.Background(), func(e edit) error {
+		b, ok, err := e.blob(repo, digest)
+		if err != nil || !ok {
+			return orError(err, errBlobUnknown())
+		}
+		return e.linkBlob(repo, digest, b.Size, b.Linked.Add(-by))
+	})
+}
 
 // WrapGzip and WrapZstd are the samples' compressors.
 var WrapGzip, WrapZstd = wrapGzip, wrapZstd

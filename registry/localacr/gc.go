@@ -83,19 +83,21 @@ func (s *Server) idleBlob(v view, l link, before time.Time) (bool, error) {
 	return ok && b.Linked.Before(before) && !v.blobUsed(l.repo, l.digest) && !s.touched.lately(l.repo, l.digest, time.Now()), err
 }
 
-// unlink asks again inside the transaction, and takes the blobs out.
+// unlink asks again inside the transaction, and takes the blobs out. From then
+// until the outcome is on disk nobody is told that they are there.
 func (s *Server) unlink(ctx context.Context, batch []link, before time.Time, c *Collected) error {
 	if len(batch) == 0 {
 		return nil
 	}
 	gone := 0
+	defer s.touched.spare(batch)
 	err := s.store.commit.do(ctx, func(e edit) error {
 		for _, l := range batch {
 			idle, err := s.idleBlob(e.view, l, before)
 			if err != nil {
 				return err
 			}
-			if !idle {
+			if !idle || !s.touched.doom(l.repo, l.digest, time.Now()) {
 				continue
 			}
 			if err := e.unlinkBlob(l.repo, l.digest); err != nil {

@@ -1,6 +1,7 @@
 package localacr_test
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -71,6 +72,60 @@ func TestCollectSparesPushesInProgress(t *testing.T) {
 	r.fetch("a", d).says(200, "about to be used")
 }
 
+// What one process told a client is not taken back by the next one, whether
+// the first was closed or killed; and once that is old enough it is collected.
+func TestCollectSparesWhatWasPromisedBeforeARestart(t *testing.T) {
+	root := freshRoot(t)
+	open := func(keep time.Duration) *rig {
+		s, err := localacr.Open(localacr.Config{Root: root, CollectAfter: keep})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := serve(t, s)
+		r.dir = root
+		return r
+	}
+	const brief = 20 * time.Millisecond
+	r := open(brief)
+	d := r.pushBlob("a", []byte("about to be used"))
+	for begin := time.Now(); time.Since(begin) <= brief; { // until the upload alone does not protect it
+		r.auth("HEAD", "a", "/v2/a/blobs/"+d, "").want(200)
+	}
+	killed := filepath.Join(root, "registry.db")
+	snapshot, err := os.ReadFile(killed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, way := range []string{"closed", "killed"} {
+		if err := r.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if way == "killed" { // the database as it was before anything was closed
+			if err := os.WriteFile(killed, snapshot, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r = open(time.Hour)
+		// Only the promise is younger than an hour now.
+		if err := r.Backdate("a", d, 2*time.Hour); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := r.Collect(t.Context()); err != nil || got.Links != 0 {
+			t.Errorf("%s: collected %+v, %v", way, got, err)
+		}
+	}
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r = open(brief)
+	for got, end := (localacr.Collected{}), time.Now().Add(10*time.Second); got.Blobs == 0; {
+		var err error
+		if got, err = r.Collect(t.Context()); err != nil || time.Now().After(end) {
+			t.Fatalf("an old promise still protects: %+v, %v", got, err)
+		}
+	}
+}
+
 // Collections beside pushes: whoever was told that a blob is there can use it.
 func TestCollectBesidePushes(t *testing.T) {
 	const keep = 200 * time.Millisecond
@@ -97,7 +152,7 @@ func TestCollectBesidePushes(t *testing.T) {
 			// blobs become idle and needed again all the time.
 			for i := 0; i < 400 && collected.Load() < 3; i++ {
 				begin := time.Now()
-				pushed := r.tryPush("a", "t", strings.Repeat("x", (i+worker)%7+1))
+				pushed := r.tryPush("a", "t", strings.Repeat("x", (i+worker)%31+1))
 				if !pushed && time.Since(begin) < keep {
 					t.Error("a push failed though it was quick")
 				}

@@ -128,7 +128,6 @@ func (x *exchange) finish(st uploadState) error {
 		return err
 	}
 	x.uploads.hashes.Remove(st.UUID)
-	x.touched.touch(x.name, want)
 	return x.created("/v2/"+x.name+"/blobs/"+want, want)
 }
 

@@ -45,7 +45,7 @@ func Open(cfg Config) (*Server, error) {
 		store:   st,
 		uploads: newUploads(st.files.uploads, st.stateKey),
 		cursors: newCursors(),
-		touched: newTouched(cfg.CollectAfter),
+		touched: newTouched(cfg.CollectAfter, st),
 		closing: make(chan struct{}),
 		idle:    make(chan struct{}),
 	}
@@ -99,11 +99,13 @@ func (s *Server) Close() error {
 
 	patience := time.NewTimer(closeWait)
 	defer patience.Stop()
+	var err error
 	select {
 	case <-s.idle:
-	case <-patience.C:
+		err = s.touched.settle()
+	case <-patience.C: // whoever still runs may still promise
 	}
-	return s.store.close()
+	return orError(err, s.store.close())
 }
 
 // wait pauses a request. It returns false if the client left or the server

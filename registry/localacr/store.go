@@ -1,9 +1,11 @@
 package localacr
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -20,6 +22,7 @@ type store struct {
 	db     *bolt.DB
 	commit *committer
 	files  files
+	mark   time.Time // as it was at the start, see touched; zero: there was none
 	secrets
 }
 
@@ -100,6 +103,9 @@ func (st *store) load(tx *bolt.Tx) error {
 	if !ok {
 		return errors.New("token key: not an RSA key")
 	}
+	if mark := get(markName); len(mark) == 8 {
+		st.mark = time.Unix(0, int64(binary.BigEndian.Uint64(mark)))
+	}
 	st.secrets = secrets{id: string(get("id")), tokenKey: rsaKey, urlKey: get("url-key"), stateKey: get("state-key")}
 	return nil
 }
@@ -134,6 +140,19 @@ func random(n int) []byte {
 	b := make([]byte, n)
 	rand.Read(b) // never fails
 	return b
+}
+
+// markName is the setting that holds touched's mark.
+const markName = "promised-until"
+
+// saveMark stores the time that mark returns when its turn has come, so that
+// of marks that only grow the latest stays, and returns it.
+func (st *store) saveMark(ctx context.Context, mark func() time.Time) (saved time.Time, err error) {
+	err = st.commit.do(ctx, func(e edit) error {
+		saved = mark()
+		return e.tx.Bucket(bucketSettings).Put([]byte(markName), binary.BigEndian.AppendUint64(nil, uint64(saved.UnixNano())))
+	})
+	return saved, err
 }
 
 // close finishes accepted changes and lets go of the directory.

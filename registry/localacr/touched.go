@@ -1,6 +1,7 @@
 package localacr
 
 import (
+	"context"
 	"sync"
 	"time"
 )
@@ -12,22 +13,47 @@ const touchedLimit = 200_000
 // touched remembers which blobs clients have asked about lately. A client that
 // heard "yes, it is here" will not upload the blob again, and its manifest
 // still has to come.
+//
+// What it remembers goes with the process, and the next one must not collect
+// what this one promised. So the disk has a mark, a time that lies after every
+// promise: until Config.CollectAfter past the mark, a Server that finds one
+// collects nothing. The mark runs ahead of the promises, so that one write
+// covers minutes of them.
 type touched struct {
 	keep time.Duration
+	save func(ctx context.Context, mark func() time.Time) (time.Time, error) // see store.saveMark
 
-	mu    sync.Mutex // guards all below
-	times map[string]time.Time
-	blind time.Time // until then, everything counts as touched
+	mu     sync.Mutex // guards all below
+	times  map[string]time.Time
+	doomed map[string]bool // being collected right now: nobody is promised these
+	blind  time.Time       // until then, everything counts as touched
+	last   time.Time       // of the latest promise
+	mark   time.Time       // on disk
 }
 
-func newTouched(keep time.Duration) *touched {
-	return &touched{keep: keep, times: map[string]time.Time{}}
+// newTouched starts from the mark that an earlier process left.
+func newTouched(keep time.Duration, st *store) *touched {
+	t := &touched{keep: keep, save: st.saveMark, times: map[string]time.Time{}, doomed: map[string]bool{}, mark: st.mark}
+	if !st.mark.IsZero() {
+		t.blind = st.mark.Add(keep)
+	}
+	return t
 }
 
-func (t *touched) touch(repo, digest string) {
+// touch promises that a blob, if it is there, stays for a while. It returns
+// false for a blob that is just being collected, which counts as gone. Whoever
+// tells a client that a blob is there looks again after touching it.
+func (t *touched) touch(ctx context.Context, repo, digest string) (bool, error) {
 	now := time.Now()
+	if err := t.cover(ctx, now); err != nil {
+		return false, err
+	}
+	k := string(key(repo, digest))
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.doomed[k] {
+		return false, nil
+	}
 	if len(t.times) >= touchedLimit {
 		t.forget(now)
 	}
@@ -35,14 +61,78 @@ func (t *touched) touch(repo, digest string) {
 		t.times = map[string]time.Time{}
 		t.blind = now.Add(t.keep)
 	}
-	t.times[string(key(repo, digest))] = now
+	t.times[k] = now
+	return true, nil
+}
+
+// cover has the mark on disk lie after now.
+func (t *touched) cover(ctx context.Context, now time.Time) error {
+	t.mu.Lock()
+	if now.After(t.last) {
+		t.last = now
+	}
+	covered := now.Before(t.mark)
+	t.mu.Unlock()
+	if covered {
+		return nil
+	}
+	// A step of a second at least: a short life must not mean a write each time.
+	mark, err := t.save(ctx, func() time.Time { return time.Now().Add(max(t.keep/10, time.Second)) })
+	if err != nil {
+		return err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if mark.After(t.mark) {
+		t.mark = mark
+	}
+	return nil
+}
+
+// settle moves the mark back to the latest promise: none will follow.
+func (t *touched) settle() error {
+	t.mu.Lock()
+	last := t.last
+	t.mu.Unlock()
+	if last.IsZero() {
+		return nil
+	}
+	_, err := t.save(context.Background(), func() time.Time { return last })
+	return err
+}
+
+// doom reports whether nobody was promised the blob, and from then on nobody
+// is, until spare.
+func (t *touched) doom(repo, digest string, now time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	k := string(key(repo, digest))
+	if t.kept(k, now) {
+		return false
+	}
+	t.doomed[k] = true
+	return true
+}
+
+// spare ends what doom began, when the blob is gone or stays after all.
+func (t *touched) spare(links []link) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, l := range links {
+		delete(t.doomed, string(key(l.repo, l.digest)))
+	}
 }
 
 // lately reports whether the blob was touched so that it has to stay.
 func (t *touched) lately(repo, digest string, now time.Time) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	at, ok := t.times[string(key(repo, digest))]
+	return t.kept(string(key(repo, digest)), now)
+}
+
+// kept is lately for a key. t.mu is held.
+func (t *touched) kept(k string, now time.Time) bool {
+	at, ok := t.times[k]
 	return now.Before(t.blind) || ok && now.Sub(at) < t.keep
 }
 
