@@ -127,7 +127,7 @@ func (d *artifactDir) lookupIn(ctx context.Context, at *fusefs.Inode, dir, name 
 	if f := a.root.below(dir); f != nil {
 		e, ok = f.find(name)
 	}
-	if !ok || d.t.hidden.of(d.where()).has(a.digest.String(), join(dir, name)) {
+	if !ok || d.t.hidden.of(d.where()).has(d.hidingFor(a.digest), join(dir, name)) {
 		return nil, d.t.fail("lookup", join(d.where(), join(dir, name)), errNotFound)
 	}
 	return d.child(ctx, at, dir, a, e, out)
@@ -241,7 +241,7 @@ func (d *artifactDir) list(at *fusefs.Inode, dir string, a *artifact) contents {
 	if f := a.root.below(dir); f != nil {
 		entries = f.entries
 	}
-	hidden, hides := d.t.hidden.of(d.where()).in(a.digest.String(), dir)
+	hidden, hides := d.t.hidden.of(d.where()).in(d.hidingFor(a.digest), dir)
 	if hides > 0 {
 		entries = slices.DeleteFunc(slices.Clone(entries), func(e entry) bool { return hidden[e.name] })
 	}

@@ -106,7 +106,7 @@ func (r *repository) deleteTag(ctx context.Context, e tagEntry, at time.Time) er
 				if err != nil {
 					return err
 				}
-				if now.digest != e.digest {
+				if now.digest != e.digest || now.updated != e.updated {
 					return fmt.Errorf("%w: the tag was pushed again, and points to %s now", errNotEmpty, now.digest)
 				}
 			}

@@ -241,3 +241,23 @@ func TestRepositoryThatIsPushedToWhileItIsRemovedShowsItsTags(t *testing.T) {
 	w.push(repo, "latest", desc.MediaType, raw)
 	w.run("sleep 0.4; ls $R/docs | grep -x _tags && ls $R/docs | grep -x _blobs && ls $R/docs/_tags | grep -x latest && ls $R/docs/_tags/latest/manifest.json")
 }
+
+func TestSameTagPushedAgainIsNotTouchedByAnOldRemoval(t *testing.T) {
+	w := mounted(t, Config{Writable: &Writable{}, MetadataTTL: 50 * time.Millisecond})
+	repo := helloWorld + "/docs"
+	raw, desc, err := w.client.Manifest(t.Context(), registry.Ref{Repository: repo, Tag: "latest"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.run("rm -rf $R/docs/_tags/latest/*") // half of a removal
+	if err := w.client.Delete(t.Context(), registry.Ref{Repository: repo, Tag: "latest"}); err != nil {
+		t.Fatal(err)
+	}
+	w.push(repo, "latest", desc.MediaType, raw)
+	w.run("sleep 0.1")
+	w.fails("rmdir $R/docs/_tags/latest", "Directory not empty")
+	if got := w.tags(repo); !slices.Contains(got, "latest") {
+		t.Errorf("tags %v, want latest", got)
+	}
+	w.run("rm -r $R/docs/_tags/latest")
+}

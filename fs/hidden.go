@@ -15,8 +15,8 @@ const hiddenFor = 60 * time.Second
 // is the deletion. Unlinking sends nothing: the names are hidden, so that the
 // directory can become empty and be removed, and come back when it is not.
 //
-// The set is bound to a digest: when a tag moves, nothing of the new artifact
-// is hidden. A nil set hides nothing.
+// The set is bound to a digest, and to when a tag was pushed: when a tag moves or
+// is pushed again, nothing of it is hidden. A nil set hides nothing.
 type hidden struct {
 	mu    sync.Mutex // guards what follows
 	bound string

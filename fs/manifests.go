@@ -100,7 +100,7 @@ func (d *manifestsDir) Rmdir(ctx context.Context, name string) syscall.Errno {
 func (d *manifestsDir) remove(ctx context.Context, dgst digest.Digest, where string) error {
 	e, _, err := d.repo.manifest(ctx, dgst)
 	if err == nil {
-		err = d.t.refused(ctx, "delete manifest", registry.Ref{Repository: d.repo.name, Digest: dgst}, d.repo.emptied(ctx, where, dgst))
+		err = d.t.refused(ctx, "delete manifest", registry.Ref{Repository: d.repo.name, Digest: dgst}, d.repo.emptied(ctx, where, dgst.String(), dgst))
 	}
 	if err == nil {
 		err = d.repo.deleteManifest(ctx, e)

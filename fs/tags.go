@@ -94,7 +94,7 @@ func (d *tagsDir) remove(ctx context.Context, name, where string) error {
 			return err
 		}
 	}
-	if err := d.repo.emptied(ctx, where, e.digest); err != nil {
+	if err := d.repo.emptied(ctx, where, hidingForTag(e.digest, e.facts), e.digest); err != nil {
 		return d.t.refused(ctx, "delete tag", registry.Ref{Repository: d.repo.name, Tag: name}, err)
 	}
 	if err := d.repo.deleteTag(ctx, e, at); err != nil {

@@ -2,6 +2,7 @@ package fs
 
 import (
 	"context"
+	"strconv"
 	"syscall"
 
 	"github.com/opencontainers/go-digest"
@@ -28,26 +29,39 @@ func (d *artifactDir) hide(ctx context.Context, dir, name string) error {
 	e, ok := f.find(name)
 	set := d.t.hidden.of(d.where())
 	switch {
-	case !ok, set.has(a.digest.String(), join(dir, name)):
+	case !ok, set.has(d.hidingFor(a.digest), join(dir, name)):
 		return errNotFound
 	case d.learned().locked():
 		err := d.learned().lockError(d.ref())
 		d.t.audit.end(d.t.audit.entry(ctx, "unlink "+join(dir, name), d.ref().String()), outcomeRefused, err)
 		return err
 	case e.kind == entryFolder:
-		inside, _ := set.in(a.digest.String(), join(dir, name))
+		inside, _ := set.in(d.hidingFor(a.digest), join(dir, name))
 		for _, child := range e.folder.entries {
 			if !inside[child.name] {
 				return errNotEmpty
 			}
 		}
 	}
-	d.t.hidden.hide(d.where(), a.digest.String(), join(dir, name))
+	d.t.hidden.hide(d.where(), d.hidingFor(a.digest), join(dir, name))
 	if e.kind == entryFolder {
 		// Should it come back, it has to be a new node: see tagsDir.retire.
 		d.t.gens.retire(inoOf("folder", join(d.where(), join(dir, name))), a.digest.String())
 	}
 	return nil
+}
+
+// hidingFor is what hidden names are bound to: the manifest and, for a tag, when
+// it was pushed. Pushed again, it is a new tag, whatever it points to.
+func (d *artifactDir) hidingFor(dgst digest.Digest) string {
+	if d.tag == "" {
+		return dgst.String()
+	}
+	return hidingForTag(dgst, d.learned())
+}
+
+func hidingForTag(dgst digest.Digest, f facts) string {
+	return dgst.String() + " " + strconv.FormatInt(f.updated, 10)
 }
 
 func (d *artifactDir) hideIn(ctx context.Context, op, dir, name string) syscall.Errno {
@@ -69,14 +83,16 @@ func (d *artifactDir) Rmdir(ctx context.Context, name string) syscall.Errno {
 
 // emptied tells, as an error, whether names are left in an artifact's
 // directory: only an emptied one can be removed.
-func (r *repository) emptied(ctx context.Context, where string, d digest.Digest) error {
+//
+// bound is what its hidden names are bound to.
+func (r *repository) emptied(ctx context.Context, where, bound string, d digest.Digest) error {
 	a, err := r.t.artifacts.get(ctx, r.name, d)
 	if err != nil {
 		return err
 	}
 	set := r.t.hidden.of(where)
 	for _, e := range a.root.entries {
-		if !set.has(d.String(), e.name) {
+		if !set.has(bound, e.name) {
 			return errNotEmpty
 		}
 	}
