@@ -83,7 +83,13 @@ func startDaemon(cmd *cobra.Command, args []string, passStdin bool) error {
 func daemonArgs(cmd *cobra.Command, args []string) []string {
 	line := []string{cmd.Name(), fmt.Sprintf("--ready-fd=%d", readyFD)}
 	cmd.Flags().Visit(func(f *pflag.Flag) {
-		line = append(line, fmt.Sprintf("--%s=%s", f.Name, f.Value))
+		values := []string{f.Value.String()}
+		if list, ok := f.Value.(pflag.SliceValue); ok {
+			values = list.GetSlice() // given more than once
+		}
+		for _, value := range values {
+			line = append(line, fmt.Sprintf("--%s=%s", f.Name, value))
+		}
 	})
 	return append(append(line, "--"), args...)
 }

@@ -220,3 +220,18 @@ func TestPasswordFromStdinReachesTheDaemon(t *testing.T) {
 		t.Errorf("umount: status %d, %s", status, stderr)
 	}
 }
+
+func TestDaemonGetsItsCallersFlags(t *testing.T) {
+	cmd := newMount()
+	given := []string{"--repository=a/b", "--repository=c,d", "--writable=*", "--auth=docker", "--daemon=true"}
+	if err := cmd.ParseFlags(given); err != nil {
+		t.Fatal(err)
+	}
+	got := daemonArgs(cmd, []string{"host", "dir"})
+	want := slices.Concat([]string{"mount", "--ready-fd=3"}, given, []string{"--", "host", "dir"})
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+}
