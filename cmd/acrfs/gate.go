@@ -46,7 +46,11 @@ func (g *gate) try(ctx context.Context) error {
 	if who.failed != nil {
 		g.log.Warn("a credential could not be read; another one is used", "used", who.shown, "error", oneLine(who.failed))
 	}
-	return who.explain(g.client.Ping(ctx), g.client.Host(), g.client.PerRepository())
+	err = g.client.Ping(ctx)
+	if err == nil && g.client.PerRepository() {
+		g.log.Info("the registry gives rights per repository (ABAC): to list them all needs the role Container Registry Repository Catalog Lister")
+	}
+	return who.explain(err, g.client.Host(), g.client.PerRepository())
 }
 
 // passing tells what may be better later from what is wrong for good.

@@ -118,6 +118,9 @@ func TestMountTakesTheFirstSourceThatHasACredential(t *testing.T) {
 			if failed := strings.Contains(p.stderr.String(), "docker-credential-nowhere"); failed != strings.Contains(row.docker, "nowhere") {
 				t.Errorf("a source that failed is named, others are not; stderr:\n%s", p.stderr)
 			}
+			if told := strings.Contains(p.stderr.String(), "ABAC"); told != strings.HasPrefix(row.shown, "Microsoft Entra") {
+				t.Errorf("rights per repository are told to Entra's identities, and only to them; stderr:\n%s", p.stderr)
+			}
 			secretsIn(t, "stdout and stderr", line+p.stderr.String())
 		})
 	}
