@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // answer is the ResponseWriter of every request. It counts, and where a fault
@@ -22,16 +21,16 @@ type answer struct {
 	sent   int64 // bytes of body
 	end    int64 // the body is cut here
 	meddle bool  // bytes have to be looked at
-	pace   pace
+	pace   *pace // nil: without limit
 }
 
 func newAnswer(x *exchange, w http.ResponseWriter) *answer {
-	a := &answer{ResponseWriter: w, x: x, end: math.MaxInt64, pace: pace{rate: x.cfg.Bandwidth}}
+	a := &answer{ResponseWriter: w, x: x, end: math.MaxInt64}
 	f := &x.fault
-	if f.Bandwidth > 0 {
-		a.pace.rate = f.Bandwidth
+	if x.lane != nil {
+		a.pace = &x.lane.out
 	}
-	a.meddle = a.pace.rate > 0 || f.ResetAfter > 0 || f.StallAfter > 0 || f.Truncate > 0 || f.Corrupt
+	a.meddle = a.pace != nil || f.ResetAfter > 0 || f.StallAfter > 0 || f.Truncate > 0 || f.Corrupt
 	return a
 }
 
@@ -129,7 +128,7 @@ func (a *answer) meddled(p []byte) (int, error) {
 			n = min(n, stop-a.sent)
 		}
 	}
-	if a.pace.rate > 0 {
+	if a.pace != nil {
 		n = min(n, a.pace.step())
 		if !a.x.wait(a.x.r.Context(), a.pace.due(n)) {
 			panic(http.ErrAbortHandler)
@@ -142,7 +141,7 @@ func (a *answer) meddled(p []byte) (int, error) {
 	}
 	written, err := a.ResponseWriter.Write(out)
 	a.sent += int64(written)
-	if err == nil && a.pace.rate > 0 {
+	if err == nil && a.pace != nil {
 		a.Flush()
 	}
 	return written, err
@@ -162,40 +161,4 @@ func (a *answer) reset() {
 		conn.Close()
 	}
 	panic(http.ErrAbortHandler)
-}
-
-// pace spreads bytes over time.
-type pace struct {
-	rate  int64 // bytes per second; 0: without limit
-	begin time.Time
-	done  int64
-}
-
-// step is how many bytes may go at once: what flows in a twentieth of a
-// second, so that the stream is even.
-func (p *pace) step() int64 { return max(p.rate/20, 1) }
-
-// due accounts for n more bytes and returns how long to wait before them.
-func (p *pace) due(n int64) time.Duration {
-	if p.begin.IsZero() {
-		p.begin = time.Now()
-	}
-	p.done += n
-	at := time.Duration(float64(p.done) / float64(p.rate) * float64(time.Second))
-	return at - time.Since(p.begin)
-}
-
-// pacedBody is a request's body at the connection's bandwidth.
-type pacedBody struct {
-	x    *exchange
-	r    io.Reader
-	pace pace
-}
-
-func (b *pacedBody) Read(p []byte) (int, error) {
-	n, err := b.r.Read(p[:min(int64(len(p)), b.pace.step())])
-	if !b.x.wait(b.x.r.Context(), b.pace.due(int64(n))) {
-		return n, b.x.r.Context().Err()
-	}
-	return n, err
 }

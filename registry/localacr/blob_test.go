@@ -2,10 +2,14 @@ package localacr_test
 
 import (
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -139,6 +143,61 @@ func TestBandwidthAndLatency(t *testing.T) {
 	}
 	if took := time.Since(begin); took < 150*time.Millisecond {
 		t.Errorf("downloading 200 kB at 1 MiB/s took %v", took)
+	}
+}
+
+// The streams of an HTTP/2 connection have one bandwidth between them.
+func TestStreamsShareTheirConnectionsBandwidth(t *testing.T) {
+	const rate, size, streams = 1 << 20, 64 << 10, 4
+	s, err := localacr.Open(localacr.Config{Root: freshRoot(t), Bandwidth: rate, DirectBlobs: true, Name: "same"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := serve(t, s)
+	r.host = "same"
+	d := r.pushBlob("a", make([]byte, size))
+	token := r.token("repository:a:*")
+	web := httptest.NewUnstartedServer(s)
+	web.EnableHTTP2 = true
+	web.StartTLS()
+	t.Cleanup(web.Close)
+	fetch := func(client *http.Client) error {
+		req, err := http.NewRequest("GET", web.URL+"/v2/a/blobs/"+d, nil)
+		if err != nil {
+			return err
+		}
+		req.Header.Set("Authorization", "Bearer "+token)
+		res, err := client.Do(req)
+		if err != nil {
+			return err
+		}
+		defer res.Body.Close()
+		if n, err := io.Copy(io.Discard, res.Body); err != nil || n != size || res.ProtoMajor != 2 {
+			return fmt.Errorf("%s: %d bytes of %d over %s: %v", res.Status, n, size, res.Proto, err)
+		}
+		return nil
+	}
+	if err := fetch(web.Client()); err != nil { // so that the connection is there
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	begin := time.Now()
+	for range streams {
+		wg.Go(func() {
+			if err := fetch(web.Client()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if took, whole := time.Since(begin), streams*size*time.Second/rate; took < whole*3/4 {
+		t.Errorf("%d streams of one connection took %v, at least %v expected", streams, took, whole)
+	}
+	if err := s.Close(); err != nil { // waits for requests
+		t.Fatal(err)
+	}
+	if n := s.Lanes(); n != 0 {
+		t.Errorf("%d connections are remembered without requests", n)
 	}
 }
 

@@ -64,8 +64,9 @@ type Config struct {
 	// ReadOnly refuses every change that arrives over HTTP.
 	ReadOnly bool
 
-	// Latency delays every answer, Bandwidth limits every body in both
-	// directions, in bytes per second and connection. Zero: neither.
+	// Latency delays every answer. Bandwidth limits what each connection
+	// carries of bodies, in bytes per second and direction; the requests of an
+	// HTTP/2 connection share it. Zero: neither.
 	Latency   time.Duration
 	Bandwidth int64
 

@@ -95,6 +95,10 @@ protects its subject; sha512 is taken. Soft delete is off: its lists are empty.
 
 # Time and waits
 
+Config.Bandwidth is a connection's, each way (pace.go). Requests know their
+connection by the client's address and port; those that run on it at one time,
+as over HTTP/2, share what it carries, in turns.
+
 Bodies have no total limit, but a client that neither sends nor takes a byte
 for five minutes is cut off. Close ends the waits of requests, and waits a few
 seconds for them; http.Server.Shutdown belongs before it.

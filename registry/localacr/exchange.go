@@ -19,6 +19,7 @@ type exchange struct {
 	r     *http.Request
 	query url.Values
 	fault Effect // zero when none struck
+	lane  *lane  // the connection's bandwidth, or the fault's; nil: without limit
 	who   caller // set once the request was let in
 }
 
@@ -37,6 +38,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{Server: s, route: rt, r: r, query: r.URL.Query()}
 	if effect := s.cfg.Faults.strike(rt, r); effect != nil {
 		x.fault = *effect
+	}
+	lane, leave := s.lanes.enter(r.RemoteAddr)
+	defer leave()
+	if x.lane = lane; x.fault.Bandwidth > 0 {
+		x.lane = newLane(x.fault.Bandwidth)
 	}
 	x.w = newAnswer(x, w)
 	s.counters.request(rt.endpoint, r.Method)

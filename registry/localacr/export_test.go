@@ -19,6 +19,13 @@ func (s *Server) Backdate(repo, digest string, by time.Duration) error {
 	})
 }
 
+// Lanes is how many connections have a bandwidth of their own right now.
+func (s *Server) Lanes() int {
+	s.lanes.mu.Lock()
+	defer s.lanes.mu.Unlock()
+	return len(s.lanes.open)
+}
+
 // WrapGzip and WrapZstd are the samples' compressors.
 var WrapGzip, WrapZstd = wrapGzip, wrapZstd
 

@@ -59,8 +59,8 @@ func (x *exchange) stall() {
 // accident in it.
 func (x *exchange) input() io.Reader {
 	var r io.Reader = &livelyBody{rc: http.NewResponseController(x.w), r: x.r.Body}
-	if x.w.pace.rate > 0 {
-		r = &pacedBody{x: x, r: r, pace: pace{rate: x.w.pace.rate}}
+	if x.lane != nil {
+		r = &pacedBody{x: x, r: r, pace: &x.lane.in}
 	}
 	if x.fault.ResetUpload > 0 {
 		r = &resetBody{x: x, r: r, left: x.fault.ResetUpload}

@@ -14,6 +14,7 @@ type Server struct {
 	uploads  *uploads
 	cursors  *cursors
 	touched  *touched
+	lanes    *lanes
 	counters counters
 
 	closing chan struct{} // closed by Close: ends every wait
@@ -46,6 +47,7 @@ func Open(cfg Config) (*Server, error) {
 		uploads: newUploads(st.files.uploads, st.stateKey),
 		cursors: newCursors(),
 		touched: newTouched(cfg.CollectAfter, st),
+		lanes:   newLanes(cfg.Bandwidth),
 		closing: make(chan struct{}),
 		idle:    make(chan struct{}),
 	}
