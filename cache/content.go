@@ -10,6 +10,13 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
+// Size tells the size of a stored blob, false for one that is not stored
+// whole.
+func (c *Cache) Size(d digest.Digest) (int64, bool) {
+	size, _, ok := c.ledger.lookup(d)
+	return size, ok
+}
+
 // Get returns stored content of at most limit bytes, hashed before it is
 // returned, every time. Content that is not there, larger than limit, or no
 // longer what it was, is ErrNotCached.

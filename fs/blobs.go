@@ -34,6 +34,12 @@ func (d *blobsDir) Lookup(ctx context.Context, name string, out *fuse.EntryOut) 
 	ctx, done := d.t.opContext(ctx)
 	defer done()
 	size, err := d.t.blobSize(ctx, d.repo.name, dgst)
+	if err != nil && unanswered(err) {
+		// What is cached stays readable by digest.
+		if stored, ok := d.t.cache.Size(dgst); ok {
+			size, err = stored, nil
+		}
+	}
 	if err != nil {
 		return nil, d.t.fail("lookup", join(d.where(), name), cause(ctx, err))
 	}

@@ -2,11 +2,8 @@ package fs
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
-
-	"github.com/acrfs/acrfs/registry"
 )
 
 // How long a failed listing is answered from memory, so that a walk over a
@@ -116,8 +113,7 @@ func (l *listing[T]) refresh(ctx context.Context) (*snapshot[T], error) {
 // orStale answers a failure with an outdated snapshot where that is allowed:
 // only when the registry did not answer, never against an answer. l.mu is held.
 func (l *listing[T]) orStale(err error) (*snapshot[T], error) {
-	outage := errors.Is(err, registry.ErrUnavailable) || errors.Is(err, registry.ErrTimeout) || errors.Is(err, registry.ErrThrottled)
-	if outage && l.latest != nil && time.Since(l.latest.at) < l.ttl+l.stale {
+	if unanswered(err) && l.latest != nil && time.Since(l.latest.at) < l.ttl+l.stale {
 		return l.latest, nil
 	}
 	return nil, err

@@ -52,7 +52,7 @@ func (d *manifestsDir) Lookup(ctx context.Context, name string, out *fuse.EntryO
 // fromCache answers for a manifest whose content is here although the registry
 // cannot be asked.
 func (d *manifestsDir) fromCache(ctx context.Context, dgst digest.Digest, err error) (manifestEntry, error) {
-	if errnoOf(err) != syscall.EIO && errnoOf(err) != syscall.ETIMEDOUT {
+	if !unanswered(err) {
 		return manifestEntry{}, err
 	}
 	a := d.t.artifacts.cached(ctx, dgst)

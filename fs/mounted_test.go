@@ -30,6 +30,7 @@ type world struct {
 	dir    string
 	log    *lockedBuffer
 	m      *Mounted
+	stop   func() // ends the registry
 }
 
 // lockedBuffer is a log that a test reads while the mount writes it.
@@ -71,6 +72,7 @@ func mounted(t *testing.T, cfg Config) *world {
 	}
 	web := httptest.NewServer(server)
 	t.Cleanup(web.Close)
+	w.stop = web.Close
 	w.server, w.url = server, web.URL
 	w.client, err = registry.New(registry.Config{Endpoint: web.URL})
 	if err != nil {

@@ -50,3 +50,9 @@ func (o *outage) known() error {
 	}
 	return nil
 }
+
+// unanswered tells whether an error means that the registry gave no answer,
+// rather than that its answer was no.
+func unanswered(err error) bool {
+	return errors.Is(err, registry.ErrUnavailable) || errors.Is(err, registry.ErrTimeout) || errors.Is(err, registry.ErrThrottled)
+}
