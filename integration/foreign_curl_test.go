@@ -128,7 +128,7 @@ func TestForeignCurlReplays(t *testing.T) {
 }
 
 // curlToken asks for a token as az and docker do.
-func curlToken(t *testing.T, s *server, scope string) string {
+func curlToken(t testing.TB, s *server, scope string) string {
 	t.Helper()
 	status, _, body := curl(t, s, "/oauth2/token", "--data-urlencode", "grant_type=password",
 		"--data-urlencode", "service="+s.host(), "--data-urlencode", "scope="+scope)
@@ -145,7 +145,7 @@ func curlToken(t *testing.T, s *server, scope string) string {
 var statusLine = regexp.MustCompile(`^HTTP/1\.1 (\d{3})`)
 
 // curl sends one request, its path as it is written.
-func curl(t *testing.T, s *server, path string, args ...string) (status int, header http.Header, body string) {
+func curl(t testing.TB, s *server, path string, args ...string) (status int, header http.Header, body string) {
 	t.Helper()
 	out := must(t, "curl", append(args, "--silent", "--show-error", "--include", "--path-as-is", "--max-time", "30", s.url+path)...)
 	head, body, _ := strings.Cut(out, "\r\n\r\n")
