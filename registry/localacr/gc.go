@@ -89,8 +89,7 @@ func (s *Server) unlink(ctx context.Context, batch []link, before time.Time, c *
 	if len(batch) == 0 {
 		return nil
 	}
-	gone := 0
-	defer s.touched.spare(batch)
+	var gone []link
 	err := s.store.commit.do(ctx, func(e edit) error {
 		for _, l := range batch {
 			idle, err := s.idleBlob(e.view, l, before)
@@ -100,15 +99,16 @@ func (s *Server) unlink(ctx context.Context, batch []link, before time.Time, c *
 			if !idle || !s.touched.doom(l.repo, l.digest, time.Now()) {
 				continue
 			}
+			gone = append(gone, l)
 			if err := e.unlinkBlob(l.repo, l.digest); err != nil {
 				return err
 			}
-			gone++
 		}
 		return nil
 	})
+	s.touched.spare(gone)
 	if err == nil {
-		c.Links += gone
+		c.Links += len(gone)
 	}
 	return err
 }
