@@ -140,6 +140,10 @@ func (b *Blob) lookup() *os.File {
 	f.looked.Do(f.lookup)
 	file := f.stored.Load()
 	if file != nil && b.file.Load() == nil {
+		if err := f.changed(file); err != nil {
+			f.die(err)
+			return nil
+		}
 		b.file.Store(file)
 		if b.closed.Load() {
 			b.file.Store(nil) // Close came between

@@ -125,6 +125,12 @@ func statFile(f *os.File) (size int64, print fingerprint, err error) {
 	return st.Size, fingerprint{st.Ino, st.Mtim.Nano(), st.Ctim.Nano()}, nil
 }
 
+// unlinked tells whether an open file has no name any more.
+func unlinked(f *os.File) bool {
+	var st unix.Stat_t
+	return unix.Fstat(int(f.Fd()), &st) == nil && st.Nlink == 0
+}
+
 // syncDir makes the names in a directory durable.
 func syncDir(path string) error {
 	dir, err := os.Open(path)

@@ -7,6 +7,11 @@ var (
 	// size. A handle that returned it once returns it for ever.
 	ErrCorrupt = errors.New("content does not match its digest")
 
+	// ErrChanged, beside ErrCorrupt, says that a stored file was changed by
+	// someone else while it was open. The next handle on the blob verifies what
+	// is there, and downloads it again if need be.
+	ErrChanged = errors.New("the stored file was changed")
+
 	// ErrNotCached is the answer of Get for content that is not in the store.
 	ErrNotCached = errors.New("not in the cache")
 

@@ -80,19 +80,19 @@ func (f *flight) schedule() {
 	if !f.fetching() || f.ctx.Err() != nil {
 		return
 	}
-	whole := f.window.everything && f.mem == nil
+	whole, awaited := f.window.everything && f.mem == nil, false
 	for _, d := range f.demands {
 		switch {
 		case d.over:
 		case d.whole && f.phase == phaseFilling:
-			whole = true
+			whole, awaited = true, true
 			f.window.src = d.src
 		default:
 			f.rush(d)
 		}
 	}
 	if !f.idle && (f.window.src != nil) {
-		f.readAhead(whole)
+		f.readAhead(whole, awaited)
 	}
 }
 
@@ -130,10 +130,10 @@ func (f *flight) rush(d *demand) {
 	}
 }
 
-// readAhead starts as many ranges as help; f.mu is held.
-func (f *flight) readAhead(whole bool) {
-	now := time.Now()
-	if now.Before(f.paused) || f.failed(f.window.src) != nil {
+// readAhead starts as many ranges as help; f.mu is held. awaited: someone waits
+// for the whole blob, and it is by these ranges that it comes.
+func (f *flight) readAhead(whole, awaited bool) {
+	if !awaited && time.Now().Before(f.paused) || f.failed(f.window.src) != nil {
 		return
 	}
 	for len(f.streams) < f.c.cfg.Streams && f.bulkStreams() < f.tuner.streams {

@@ -66,7 +66,7 @@ type flight struct {
 	failures  []failure
 	window    window
 	tuner     tuner
-	paused    time.Time // no read-ahead before
+	paused    time.Time // no read-ahead before, but for a reader who waits for all of it
 	reserved  int64     // bytes counted in the ledger
 	allowance int64     // of them, not used yet
 	resumed   bool      // some bytes are of an earlier run
@@ -114,6 +114,10 @@ type failure struct {
 // remember is how long a failed read is answered with the same error: the
 // kernel repeats a failed read-ahead three times.
 const remember = 5 * time.Second
+
+// retryTick is how often a waiting reader looks whether its bytes can be asked
+// for again.
+const retryTick = 250 * time.Millisecond
 
 func newFlight(c *Cache, d digest.Digest, size int64) *flight {
 	f := &flight{c: c, digest: d, size: size}
@@ -205,7 +209,7 @@ func (f *flight) wait(ctx context.Context, d *demand) error {
 	f.begin()
 	f.schedule()
 	f.hash()
-	ticker := time.NewTicker(max(f.c.cfg.StallTimeout/8, time.Millisecond))
+	ticker := time.NewTicker(max(min(f.c.cfg.StallTimeout/8, retryTick), time.Millisecond))
 	defer ticker.Stop()
 	mark, since := f.progress(d), time.Now()
 	for !d.over {
@@ -222,6 +226,14 @@ func (f *flight) wait(ctx context.Context, d *demand) error {
 		f.mu.Lock()
 		if now := f.progress(d); now != mark {
 			mark, since = now, time.Now()
+		}
+		if !d.over && err == nil {
+			// What was held back for a moment - read-ahead after a failure, a
+			// source that had failed - may have become due, and nobody else
+			// looks.
+			if err = f.refusal(d); err == nil {
+				f.schedule()
+			}
 		}
 		if !d.over && err == nil && time.Since(since) >= f.c.cfg.StallTimeout {
 			err = ErrStalled

@@ -40,6 +40,26 @@ func (f *flight) lookup() {
 	f.adopt(file, now)
 }
 
+// changed tells, as an error, that a stored file is no longer the one that was
+// verified, although it is still open: someone wrote to it. Every handle asks
+// when it meets the file.
+func (f *flight) changed(file *os.File) error {
+	size, verified, ok := f.c.ledger.lookup(f.digest)
+	if !ok || !verified.verified() {
+		return nil // evicted, or not recorded yet
+	}
+	now, print, err := statFile(file)
+	switch {
+	case err != nil:
+		return nil // reading it will tell
+	case print.ino != verified.ino, print.mtime == verified.mtime && print.ctime == verified.ctime && now == size:
+		return nil
+	case unlinked(file):
+		return nil // by another process that needed room; its bytes are as they were
+	}
+	return fmt.Errorf("%w: %w", ErrCorrupt, ErrChanged)
+}
+
 // adopt makes a verified file of the store the one that is read.
 func (f *flight) adopt(file *os.File, size int64) {
 	if size != f.size {

@@ -253,7 +253,7 @@ func (d *artifactDir) list(at *fusefs.Inode, dir string, a *artifact) contents {
 			where := join(d.where(), join(dir, e.name))
 			switch e.kind {
 			case entryBlob:
-				return fuse.DirEntry{Name: e.name, Mode: modeFile, Ino: inoOfBlob(e.digest)}
+				return fuse.DirEntry{Name: e.name, Mode: modeFile, Ino: inoOfBlob(e.digest, e.size)}
 			case entryFolder:
 				return fuse.DirEntry{Name: e.name, Mode: modeDir, Ino: inoOf("folder", where)}
 			case entryLink:

@@ -3,7 +3,9 @@ package fs
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"strconv"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -13,6 +15,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/acrfs/acrfs/cache"
+	"github.com/acrfs/acrfs/registry"
 )
 
 // Blobs up to this size are downloaded and verified by open itself, larger
@@ -39,7 +42,12 @@ var (
 	_ fusefs.NodeListxattrer = (*blobFile)(nil)
 )
 
-func inoOfBlob(d digest.Digest) uint64 { return inoOf("blob", d.String()) }
+// inoOfBlob: descriptors that disagree about a blob's size are different files,
+// so that a wrong one does not pass for the right one, as a hard link, to tools
+// that copy trees.
+func inoOfBlob(d digest.Digest, size int64) uint64 {
+	return inoOf("blob", d.String(), strconv.FormatInt(max(size, 0), 10))
+}
 
 // newBlobFile is the node of a blob under this name. valid is how long the
 // name may be believed.
@@ -54,13 +62,9 @@ func newBlobFile(ctx context.Context, parent *fusefs.Inode, repo *repository, na
 	return known
 }
 
-// identity: descriptors that disagree about the size are different files.
+// identity is the blob's number, and a generation of its repository's.
 func (b *blobFile) identity() fusefs.StableAttr {
-	return b.t.gens.stable(modeFile, inoOfBlob(b.digest), b.bound()...)
-}
-
-func (b *blobFile) bound() []string {
-	return []string{b.repo.name, time.Duration(b.size).String()}
+	return b.t.gens.stable(modeFile, inoOfBlob(b.digest, b.size), b.repo.name)
 }
 
 func (b *blobFile) attr() attr {
@@ -111,7 +115,7 @@ func (b *blobFile) begin(ctx context.Context, blob *cache.Blob) error {
 // every handle of it fails from now on, and the next look-up starts afresh.
 func (b *blobFile) failed(op string, err error) syscall.Errno {
 	if errors.Is(err, cache.ErrCorrupt) && b.killed.CompareAndSwap(false, true) {
-		b.t.gens.retire(inoOfBlob(b.digest), b.bound()...)
+		b.t.gens.retire(inoOfBlob(b.digest, b.size), b.repo.name)
 		// What the kernel has of it goes too. Not from here: the kernel holds
 		// the pages that this very read is about, and would wait for us.
 		b.t.background(func() { b.NotifyContent(0, 0) })
@@ -138,5 +142,26 @@ var _ cache.Source = source{}
 func (b *blobFile) source() source { return source{b.repo, b.digest} }
 
 func (s source) OpenRange(ctx context.Context, off, n int64) (io.ReadCloser, error) {
-	return s.repo.t.registry.OpenBlob(ctx, s.repo.name, s.digest, off, n)
+	body, err := s.repo.t.registry.OpenBlob(ctx, s.repo.name, s.digest, off, n)
+	if err != nil {
+		return nil, judged(err)
+	}
+	return sourceBody{body}, nil
+}
+
+// sourceBody is a range on its way.
+type sourceBody struct{ io.ReadCloser }
+
+func (b sourceBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	return n, judged(err)
+}
+
+// judged says in the cache's words that the registry's blob is not what its
+// descriptor promised: then no more of it is to be had, and the file is dead.
+func judged(err error) error {
+	if errors.Is(err, registry.ErrCorrupt) {
+		return fmt.Errorf("%w: %w", cache.ErrCorrupt, err)
+	}
+	return err
 }

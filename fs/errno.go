@@ -30,7 +30,8 @@ var errnos = []struct {
 	errno syscall.Errno
 }{
 	{errInterrupted, syscall.EINTR},
-	{errKilled, syscall.ESTALE}, // on open only: the VFS then looks the path up again
+	{errKilled, syscall.ESTALE},        // on open only: the VFS then looks the path up again
+	{cache.ErrChanged, syscall.ESTALE}, // on open as well: the file that is found then is verified again
 	{cache.ErrCorrupt, syscall.EIO},
 	{registry.ErrCorrupt, syscall.EIO},
 	{registry.ErrNotFound, syscall.ENOENT},

@@ -74,3 +74,22 @@ func TestCachedBlobIsReadPastTheDaemon(t *testing.T) {
 		t.Errorf("mapping and a second handle differ, or failed: %v", err)
 	}
 }
+
+func TestCachedFileChangedWhileOpenIsNotServedToOthers(t *testing.T) {
+	w := mounted(t, Config{})
+	path := w.path("models/tiny/_tags/latest/weights.bin")
+	good, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	holder, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer holder.Close()
+	w.run(`f=$(find ` + w.m.tree.cache.Dir() + `/blobs -size +4000k -type f | head -1) && printf X | dd of="$f" bs=1 seek=1000 conv=notrunc status=none`)
+	got, err := os.ReadFile(path)
+	if err != nil || !bytes.Equal(got, good) {
+		t.Errorf("after the change: err %v, equal %v", err, bytes.Equal(got, good))
+	}
+}
