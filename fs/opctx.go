@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -67,20 +68,38 @@ func callerOf(ctx context.Context) uint32 {
 	return 0
 }
 
-// beingKilled tells whether thread pid has a fatal signal pending. The kernel
-// turns every signal that ends a process into SIGKILL for each of its threads,
-// so one bit says it all. A caller that is gone counts as killed.
+// beingKilled tells whether thread pid has a signal pending that ends it. A
+// caller that is gone counts as killed.
 func beingKilled(pid uint32) bool {
 	status, err := os.ReadFile("/proc/" + strconv.FormatUint(uint64(pid), 10) + "/status")
-	if err != nil {
-		return true
-	}
-	const sigKill = 1 << (9 - 1)
+	return err != nil || fatalPending(status)
+}
+
+// fatalPending reads a thread's status as the proc file system shows it.
+//
+// The kernel turns a signal that ends a process into SIGKILL for each of its
+// threads, so that one bit says it. Only those that dump core (Ctrl-\) stay
+// what they are, and end whoever neither catches, ignores nor blocks them.
+func fatalPending(status []byte) bool {
+	const (
+		kill  = 1 << (unix.SIGKILL - 1)
+		cores = 1<<(unix.SIGQUIT-1) | 1<<(unix.SIGILL-1) | 1<<(unix.SIGTRAP-1) | 1<<(unix.SIGABRT-1) |
+			1<<(unix.SIGFPE-1) | 1<<(unix.SIGSEGV-1) | 1<<(unix.SIGBUS-1) | 1<<(unix.SIGSYS-1) |
+			1<<(unix.SIGXCPU-1) | 1<<(unix.SIGXFSZ-1)
+	)
+	masks := make(map[string]uint64)
 	for line := range bytes.Lines(status) {
-		if mask, ok := bytes.CutPrefix(line, []byte("SigPnd:")); ok {
-			pending, err := strconv.ParseUint(string(bytes.TrimSpace(mask)), 16, 64)
-			return err != nil || pending&sigKill != 0
+		name, value, _ := bytes.Cut(line, []byte(":"))
+		switch string(name) {
+		case "SigPnd", "ShdPnd", "SigBlk", "SigIgn", "SigCgt":
+			mask, err := strconv.ParseUint(string(bytes.TrimSpace(value)), 16, 64)
+			if err != nil {
+				return true
+			}
+			masks[string(name)] = mask
 		}
 	}
-	return true
+	pending := masks["SigPnd"] | masks["ShdPnd"]
+	unhandled := pending &^ (masks["SigBlk"] | masks["SigIgn"] | masks["SigCgt"])
+	return pending&kill != 0 || unhandled&cores != 0
 }

@@ -59,3 +59,24 @@ func TestCallerThatCannotBeSeenIsInterruptedAfterAGrace(t *testing.T) {
 		t.Errorf("interrupted after %v, want %v at least", took, unseenGrace)
 	}
 }
+
+func TestFatalSignalsAreToldFromHandledOnes(t *testing.T) {
+	for _, c := range []struct {
+		what, pending, shared, blocked, ignored, caught string
+		want                                            bool
+	}{
+		{"nothing", "0", "0", "0", "0", "0", false},
+		{"SIGKILL, which Ctrl-C becomes", "100", "0", "0", "0", "0", true},
+		{"a caught SIGINT", "0", "2", "0", "0", "2", false},
+		{"Go's SIGURG", "400000", "0", "0", "0", "400000", false},
+		{"Ctrl-\\", "0", "4", "0", "0", "0", true},
+		{"a caught SIGQUIT", "0", "4", "0", "0", "4", false},
+		{"an ignored SIGQUIT", "0", "4", "0", "4", "0", false},
+		{"a blocked SIGABRT", "20", "0", "20", "0", "0", false},
+	} {
+		status := "Name:\tcat\nSigPnd:\t" + c.pending + "\nShdPnd:\t" + c.shared + "\nSigBlk:\t" + c.blocked + "\nSigIgn:\t" + c.ignored + "\nSigCgt:\t" + c.caught + "\n"
+		if got := fatalPending([]byte(status)); got != c.want {
+			t.Errorf("%s: fatal %v, want %v", c.what, got, c.want)
+		}
+	}
+}

@@ -32,7 +32,7 @@ func parseEndpoint(endpoint string, plainHTTP bool) (*url.URL, error) {
 	case u.Path != "" && u.Path != "/":
 		return bad("it names a registry, not a repository; write %s://%s", u.Scheme, u.Host)
 	case !validHost(u):
-		return bad("not a host name; write it like myregistry.azurecr.io or https://host:port")
+		return bad("not a host name, with a port from 1 to 65535 if any; write it like myregistry.azurecr.io or https://host:port")
 	case u.Scheme == "http" && !plainHTTP && !isLoopback(u):
 		return bad("plain http is only allowed to loopback; write https://%s, or allow plain http", u.Host)
 	}

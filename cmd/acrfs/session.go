@@ -45,7 +45,7 @@ func openSession(ctx context.Context, dir string, client *registry.Client, ask f
 		}
 	}()
 	if s.cache, err = cache.Open(cc); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("--cache-dir %q: %w: want a directory of yours, or one that can be made", cc.Dir, err)
 	}
 	if err := ask(ctx); err != nil {
 		return nil, err
