@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	stack "runtime/debug"
 	"sync"
 	"syscall"
 	"time"
@@ -137,6 +138,10 @@ func mountOptions(cfg Config) *fusefs.Options {
 			Debug:             cfg.Debug,
 			Logger:            debug,
 			ExtraCapabilities: fuse.CAP_READDIRPLUS_AUTO,
+			PanicHandler: func(problem any) fuse.Status {
+				cfg.Logger.Error("panic", "problem", fmt.Sprint(problem), "stack", string(stack.Stack()))
+				return fuse.EIO
+			},
 		},
 	}
 }

@@ -33,7 +33,8 @@ type walk struct {
 }
 
 // ask notes that item i of n was asked for and returns the items to fetch:
-// from up to, but not including, to.
+// from up to, but not including, to. The list may have another length, and
+// other items, at each call.
 func (w *walk) ask(i, n int) (from, to int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -43,9 +44,10 @@ func (w *walk) ask(i, n int) (from, to int) {
 	}
 	w.asked++
 	w.last = now
+	w.cursor = min(w.cursor, n)
 	ahead := min(w.asked-1, maxAhead)
 	if near := i >= w.cursor-maxAhead-1 && i <= w.cursor+maxAhead; near {
-		from, to = max(w.cursor, i+1), min(n, i+1+ahead)
+		from, to = min(n, max(w.cursor, i+1)), min(n, i+1+ahead)
 	} else {
 		// Not in our order (tools go by inode number in large directories):
 		// all will be asked for anyway.

@@ -39,3 +39,19 @@ func TestWalkInAnotherOrderComesToAll(t *testing.T) {
 		t.Errorf("after 60 of 100 items asked for, %d are here or on their way", len(covered))
 	}
 }
+
+// A list gets shorter between two steps when items are deleted.
+func TestWalkStaysWithinAListThatShrinks(t *testing.T) {
+	var w walk
+	for i := range 90 {
+		w.ask(i, 100)
+	}
+	for n := 99; n > 0; n-- {
+		for _, i := range []int{0, n / 2, n - 1} {
+			from, to := w.ask(i, n)
+			if from < 0 || from > to || to > n {
+				t.Fatalf("ask(%d, %d) = %d, %d", i, n, from, to)
+			}
+		}
+	}
+}
