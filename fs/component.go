@@ -66,7 +66,9 @@ func (t *tree) component(ctx context.Context, path string) (isRepository bool, l
 	}
 	left = cat.left(t.ttl, t.nameTimeout)
 	if c := t.visible(cat).components[path]; c != nil {
-		return c.repository, left, nil
+		// A repository that is gone while others remain below it still has
+		// its directories for whoever is removing them.
+		return c.repository || t.changedRepositories.ghost(path), left, nil
 	}
 	if t.changedRepositories.ghost(path) {
 		return true, 0, nil

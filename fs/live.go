@@ -16,7 +16,8 @@ import (
 // the children of a live index, and the referrers (signatures, SBOMs) of a live
 // subject. Deleting a live child or referrer would break an image that someone
 // uses, so it is refused; deleting a live subject takes its referrers with it,
-// as the registry does, and is what the user asked for.
+// as the registry does, and is what the user asked for, unless a lock keeps one
+// of them.
 
 // liveTrust is how old the listing may be that says what is live.
 const liveTrust = 10 * time.Second
@@ -24,16 +25,17 @@ const liveTrust = 10 * time.Second
 // indexReads is how many indexes are read at the same time.
 const indexReads = 8
 
-// relations remembers, for one snapshot of the manifests, which indexes point
-// to a manifest.
+// relations remembers, for one snapshot of the manifests, what each of them
+// belongs to.
 type relations struct {
 	mu      sync.Mutex // guards what follows
 	seq     uint64
 	parents map[digest.Digest][]digest.Digest
 }
 
-// parents returns the indexes that point to each manifest. Every index of the
-// repository is read, once: their contents are cached by digest.
+// parents returns what each manifest belongs to: the indexes that point to it,
+// and the referrers of it that a lock keeps. Every index and every locked
+// manifest of the repository is read, once: their contents are cached by digest.
 func (r *repository) parents(ctx context.Context, s *snapshot[*manifestList]) (map[digest.Digest][]digest.Digest, error) {
 	r.relations.mu.Lock()
 	if r.relations.parents != nil && r.relations.seq == s.seq {
@@ -47,7 +49,7 @@ func (r *repository) parents(ctx context.Context, s *snapshot[*manifestList]) (m
 	reads, readCtx := errgroup.WithContext(ctx)
 	reads.SetLimit(indexReads)
 	for _, e := range r.visibleManifests(s) {
-		if !isIndex(e.mediaType) {
+		if !isIndex(e.mediaType) && !e.locked() {
 			continue
 		}
 		reads.Go(func() error {
@@ -56,12 +58,16 @@ func (r *repository) parents(ctx context.Context, s *snapshot[*manifestList]) (m
 				return nil // gone since it was listed
 			}
 			if err != nil {
-				return fmt.Errorf("read index %s: %w", e.digest, err)
+				return fmt.Errorf("read manifest %s: %w", e.digest, err)
 			}
 			mu.Lock()
 			defer mu.Unlock()
 			for _, child := range a.parsed.children {
 				parents[child.Digest] = append(parents[child.Digest], e.digest)
+			}
+			if subject := a.parsed.subject; subject != nil && e.locked() {
+				// It would go with its subject, which a lock forbids.
+				parents[subject.Digest] = append(parents[subject.Digest], e.digest)
 			}
 			return nil
 		})
@@ -105,7 +111,11 @@ func (l *liveness) needed(ctx context.Context, d digest.Digest) (string, error) 
 	for _, parent := range l.parents[d] {
 		why, err := l.live(ctx, parent)
 		if why != "" || err != nil {
-			return describe("index", parent, why), err
+			what := "referrer"
+			if e, ok := l.s.value.find(parent); ok && isIndex(e.mediaType) {
+				what = "index"
+			}
+			return describe(what, parent, why), err
 		}
 	}
 	a, err := l.r.t.artifacts.get(ctx, l.r.name, d)

@@ -6,12 +6,14 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	acr "github.com/Azure/azure-sdk-for-go/sdk/containers/azcontainerregistry"
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/acrfs/acrfs/integration/fixture"
@@ -94,6 +96,77 @@ func TestEveryToolDeletesWithOneRequest(t *testing.T) {
 		if left := (judge{t, sdkClient(t, s)}).repositories("team"); len(left) > 0 {
 			t.Errorf("repositories %q are left", left)
 		}
+	}
+}
+
+// TestDryRunLetsEveryToolRunToItsEnd removes whole repositories without one
+// request that changes anything; the audit log is the plan.
+func TestDryRunLetsEveryToolRunToItsEnd(t *testing.T) {
+	needTools(t, "find", "python3")
+	s := newLocalACR(t)
+	log := filepath.Join(openDir(t), "audit")
+	repos := map[string]string{}
+	for name := range removers {
+		if name == "os.RemoveAll" {
+			continue // a program to build; it is no other than shutil.rmtree here
+		}
+		repo := fmt.Sprintf("team/app%d", len(repos))
+		repos[repo] = name
+		image := fixture.ManifestList("1")
+		push(t, s, repo, "v1", image)
+		push(t, s, repo, "", fixture.Referrer(image, "application/vnd.example.signature", "sig", "signed"))
+		push(t, s, repo+"/nested", "files", fixture.Files("a folder/b c.txt", "x"))
+	}
+	m := mountServer(t, s, "--writable", "--dry-run", "--audit-log", log)
+	s.gate.forget()
+	for repo, name := range repos {
+		out, err := asUser(t, uint32(os.Geteuid()), m, repo, "export D=$R; "+removers[name]+` && ! ls "$D" 2>/dev/null`)
+		if err != nil || out != "" {
+			t.Errorf("%s: %v %s", name, err, out)
+		}
+	}
+	if n := s.gate.count(func(r *record) bool {
+		return r.Method != http.MethodGet && r.Method != http.MethodHead && r.Path != "/oauth2/token"
+	}); n != 0 {
+		t.Errorf("%d requests that change something:\n%s", n, s.gate.describe())
+	}
+	plan, err := os.ReadFile(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for repo, name := range repos {
+		for _, want := range []string{ // rm _manifests _tags … comes to a tag when it went with its manifest
+			`"action":"delete manifest","item":"` + repo + `@` + fixture.ManifestList("1").Digest.String() + `","outcome":"dry run"`,
+			`"action":"delete tag","item":"` + repo + `/nested:files","outcome":"dry run"`,
+		} {
+			if !strings.Contains(string(plan), want) {
+				t.Errorf("%s: the plan lacks %s", name, want)
+			}
+		}
+	}
+}
+
+// TestSubjectOfALockedReferrerIsKept: deleting it would take the referrer.
+func TestSubjectOfALockedReferrerIsKept(t *testing.T) {
+	s := newLocalACR(t)
+	image := fixture.ManifestList("1")
+	signature := fixture.Referrer(image, "application/vnd.example.signature", "sig", "signed")
+	push(t, s, "app", "v1", image)
+	push(t, s, "app", "", signature)
+	j := judge{t, sdkClient(t, s)}
+	j.lock("app", "", signature.Digest.String())
+	for _, flags := range [][]string{{"--writable", "--dry-run"}, {"--writable"}} {
+		m := mountServer(t, s, flags...)
+		if out, err := asUser(t, uint32(os.Geteuid()), m, "app", "rm -r $R"); err == nil || !strings.Contains(out, "Operation not permitted") {
+			t.Errorf("%v: %v %s", flags, err, out)
+		}
+		if !strings.Contains(m.output.String(), "can_write=false on manifest app@"+signature.Digest.String()) {
+			t.Errorf("%v: the log does not say which lock", flags)
+		}
+	}
+	want := sorted([]string{image.Digest.String(), signature.Digest.String(), image.Children[0].Digest.String(), image.Children[1].Digest.String()})
+	if diff := cmp.Diff(want, sorted(j.manifests("app"))); diff != "" {
+		t.Errorf("manifests (-want +got):\n%s", diff)
 	}
 }
 
