@@ -40,7 +40,15 @@
 // Looking into an artifact reads its manifest, once for each digest; ls, find,
 // du and stat never read a blob. Opening a blob of up to 8 MiB downloads and
 // verifies it; opening a larger one asks whether it can be had, and reading
-// downloads what is read (package cache).
+// downloads what is read (package cache). A whole blob is read by the kernel
+// itself from the cache's file, where it may (passthrough.go).
+//
+// Whoever goes from one item to the next - repositories, artifacts, the small
+// blobs of an artifact - has the following ones fetched ahead, a few at a time
+// (walk.go). One item alone fetches nothing ahead.
+//
+// A registry that gave no answer at all is not asked for five seconds
+// (outage.go): what needs it fails at once, what is cached is read by digest.
 //
 // # What the kernel may keep
 //
@@ -54,7 +62,8 @@
 //
 // Inode numbers are hashes of what a node is (ino.go) and survive a remount. A
 // blob has one number wherever it appears, and agrees there in size, time,
-// mode and attributes; tools find a shared layer by it. The generation tells
+// mode and attributes; tools find a shared layer by it. A descriptor with
+// another size is another file. The generation tells
 // apart what shares a number but must not be one node: a tag's directory is
 // bound to a digest, so a moved tag is a new node; a blob is bound to its
 // repository, since who may read it is decided there; content found corrupt

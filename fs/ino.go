@@ -11,7 +11,7 @@ import (
 
 // Inode numbers are derived from what a node is, so that they are the same
 // after a remount: a directory, symlink or manifest.json is its path, a blob
-// is its digest and has one number wherever it appears.
+// is its digest and size and has one number wherever it appears.
 //
 // Among the manifests of a repository, indexes have the lower half of the
 // numbers and all others the upper half: tools that delete in inode order then
