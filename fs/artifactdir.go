@@ -42,6 +42,33 @@ var (
 	_ lister                 = (*artifactDir)(nil)
 )
 
+// found is what was learned of a tag or a manifest, at a moment.
+type found struct {
+	tag    string // "" for manifests
+	name   string // in the parent
+	digest digest.Digest
+	facts  facts
+	at     time.Time
+}
+
+// artifactNode is the node with this identity for what was found, and takes in
+// what was learned of it.
+func (r *repository) artifactNode(ctx context.Context, parent *fusefs.Inode, id fusefs.StableAttr, e found, out *fuse.EntryOut) *fusefs.Inode {
+	known := parent.GetChild(e.name)
+	if known == nil || known.StableAttr() != id {
+		known = parent.NewInode(ctx, &artifactDir{
+			directory: directory{node: node{t: r.t}},
+			repo:      r, tag: e.tag, name: e.name, since: e.at, digest: e.digest,
+		}, id)
+	}
+	a := known.Operations().(*artifactDir)
+	a.learn(e.facts)
+	own := a.attr()
+	own.valid = max(0, min(r.t.nameTimeout, r.t.ttl-time.Since(e.at)))
+	r.t.fillEntry(out, own, own.valid)
+	return known
+}
+
 func (d *artifactDir) attr() attr {
 	f := d.learned()
 	return attr{perm: dirPerm, nlink: 1, mtime: f.updated, btime: f.created, valid: d.t.nameTimeout}

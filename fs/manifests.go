@@ -64,20 +64,7 @@ func (d *manifestsDir) fromCache(ctx context.Context, dgst digest.Digest, err er
 
 func (d *manifestsDir) child(ctx context.Context, name string, e manifestEntry, at time.Time, out *fuse.EntryOut) *fusefs.Inode {
 	id := d.t.gens.stable(modeDir, inoOfManifest(d.repo.name, name, isIndex(e.mediaType)), e.digest.String())
-	left := max(0, min(d.t.nameTimeout, d.t.ttl-time.Since(at)))
-	known := d.GetChild(name)
-	if known == nil || known.StableAttr() != id {
-		known = d.NewInode(ctx, &artifactDir{
-			directory: directory{node: node{t: d.t}},
-			repo:      d.repo, name: name, digest: e.digest,
-		}, id)
-	}
-	a := known.Operations().(*artifactDir)
-	a.learn(e.facts)
-	own := a.attr()
-	own.valid = left
-	d.t.fillEntry(out, own, left)
-	return known
+	return d.repo.artifactNode(ctx, &d.Inode, id, found{"", name, e.digest, e.facts, at}, out)
 }
 
 // Rmdir deletes the manifest, whose names have all been unlinked before.

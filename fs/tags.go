@@ -54,20 +54,7 @@ func (d *tagsDir) child(ctx context.Context, e tagEntry, at time.Time, out *fuse
 		bound = strconv.FormatInt(at.UnixNano(), 10)
 	}
 	id := d.t.gens.stable(modeDir, inoOf("tag", d.repo.name, e.name), bound)
-	left := max(0, min(d.t.nameTimeout, d.t.ttl-time.Since(at)))
-	known := d.GetChild(e.name)
-	if known == nil || known.StableAttr() != id {
-		known = d.NewInode(ctx, &artifactDir{
-			directory: directory{node: node{t: d.t}},
-			repo:      d.repo, tag: e.name, name: e.name, since: at, digest: e.digest,
-		}, id)
-	}
-	a := known.Operations().(*artifactDir)
-	a.learn(e.facts)
-	own := a.attr()
-	own.valid = left
-	d.t.fillEntry(out, own, left)
-	return known
+	return d.repo.artifactNode(ctx, &d.Inode, id, found{e.name, e.name, e.digest, e.facts, at}, out)
 }
 
 // Rmdir deletes the tag, whose names have all been unlinked before.
