@@ -103,37 +103,49 @@ func (f *flight) write(p []byte, off int64, gap span, bulk bool) bool {
 const reserveStep = 4 << 20
 
 // reserve counts n bytes that are about to be written. Never more than the
-// whole blob is reserved for it.
+// whole blob is reserved for it: streams ask one after another, as one that
+// asks for more than it needs may be covering the next.
 func (f *flight) reserve(n int64, bulk bool) bool {
 	f.mu.Lock()
-	mine := min(n, f.allowance)
-	f.allowance -= mine
-	need := n - mine
-	ask := need
-	if bulk && need > 0 {
-		left := int64(f.have.n)*chunkSize - f.reserved
-		ask = max(need, min(reserveStep, left, f.c.ledger.limit/64))
-	}
-	f.reserved += ask // before the others ask for the same bytes
-	f.mu.Unlock()
-	if ask == 0 {
-		return true
-	}
-	got := ask
-	if !f.c.makeRoom(got) {
-		if got = need; ask == need || !f.c.makeRoom(got) {
-			got = 0
-		}
-	}
-	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.reserved += got - ask
-	if got == 0 {
-		f.allowance += mine
+	for f.allowance < n && f.asking != nil {
+		asked := f.asking
+		f.mu.Unlock()
+		<-asked
+		f.mu.Lock()
+	}
+	need := max(0, n-f.allowance)
+	if need > 0 && !f.ask(need, bulk) {
 		return false
 	}
-	f.allowance += got - need
+	f.allowance -= n
 	return true
+}
+
+// ask raises the allowance by need bytes, and in bulk by some more if there is
+// room; f.mu is held when it is called and when it returns.
+func (f *flight) ask(need int64, bulk bool) bool {
+	got := need
+	if bulk {
+		left := int64(f.have.n)*chunkSize - f.reserved
+		got = max(need, min(reserveStep, left, f.c.ledger.limit/64))
+	}
+	done := make(chan struct{})
+	f.asking = done
+	f.mu.Unlock()
+	ok := f.c.makeRoom(got)
+	if !ok && got > need {
+		got = need
+		ok = f.c.makeRoom(got)
+	}
+	f.mu.Lock()
+	f.asking = nil
+	close(done)
+	if ok {
+		f.reserved += got
+		f.allowance += got
+	}
+	return ok
 }
 
 // arrived hands out chunks that are on the disk now. Bytes that are next for

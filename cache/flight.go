@@ -66,12 +66,13 @@ type flight struct {
 	failures  []failure
 	window    window
 	tuner     tuner
-	paused    time.Time // no read-ahead before, but for a reader who waits for all of it
-	reserved  int64     // bytes counted in the ledger
-	allowance int64     // of them, not used yet
-	resumed   bool      // some bytes are of an earlier run
-	served    bool      // a reader has seen bytes that were not verified
-	inStore   bool      // renamed and recorded, or given up
+	paused    time.Time     // no read-ahead before, but for a reader who waits for all of it
+	reserved  int64         // bytes counted in the ledger
+	allowance int64         // of them, not used yet
+	asking    chan struct{} // closed when the ledger has answered; nil: nobody asks
+	resumed   bool          // some bytes are of an earlier run
+	served    bool          // a reader has seen bytes that were not verified
+	inStore   bool          // renamed and recorded, or given up
 
 	// The verification, in order.
 	hasher  hash.Hash

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -273,5 +274,35 @@ func TestWriteErrorInTheMiddle(t *testing.T) {
 		}
 		b.Close()
 		settle(t, c)
+	}
+}
+
+// TestNoMoreThanTheBlobIsReserved, however many streams ask at once: another
+// file would be evicted for nothing.
+func TestNoMoreThanTheBlobIsReserved(t *testing.T) {
+	data := bytesOf(67, 16<<20)
+	for range 20 {
+		c := open(t, Config{Size: 1 << 30})
+		f := handle(t, c, data, newFake(data)).f
+		f.mu.Lock()
+		f.have = newChunks(f.size)
+		f.mu.Unlock()
+		var streams sync.WaitGroup
+		for range 16 {
+			streams.Go(func() {
+				for range 16 {
+					if !f.reserve(chunkSize, true) {
+						t.Error("no room")
+					}
+				}
+			})
+		}
+		streams.Wait()
+		f.mu.Lock()
+		reserved, counted := f.reserved, c.Stats().Partial
+		f.mu.Unlock()
+		if limit := int64(16*16) * chunkSize; reserved > int64(len(data)) || reserved < limit || counted != reserved {
+			t.Fatalf("%d bytes reserved, %d counted, of a blob of %d", reserved, counted, len(data))
+		}
 	}
 }
