@@ -51,9 +51,10 @@ func (c challenge) set(name, value string) {
 // login is what a challenge asks for: with a realm a token from there, without
 // one Basic credentials with every request.
 type login struct {
-	realm   *url.URL
-	service string
-	scope   string
+	realm     *url.URL
+	service   string
+	scope     string
+	tooNarrow bool // the token that was sent is good, but not for this
 }
 
 // chooseLogin picks the demand that we can meet: Bearer before Basic. ok is
@@ -68,7 +69,7 @@ func chooseLogin(challenges []challenge) (l login, ok bool) {
 			continue
 		}
 		realm.Fragment = ""
-		return login{realm: realm, service: c.params["service"], scope: c.params["scope"]}, true
+		return login{realm: realm, service: c.params["service"], scope: c.params["scope"], tooNarrow: c.params["error"] == "insufficient_scope"}, true
 	}
 	for _, c := range challenges {
 		if c.scheme == "basic" {

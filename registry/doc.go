@@ -44,7 +44,9 @@
 //
 // The first 401 tells how: Basic, or a token from a realm (challenge.go). From
 // then on a token is fetched before the request that needs it, one for each
-// scope, and kept until shortly before it expires (login.go, token.go):
+// scope, and kept until shortly before it expires (login.go, token.go). Azure's
+// tokens say what they are good for: one that may read every repository is used
+// for all of them, and is asked for beside the one that is needed (wide.go).
 //
 //	list repositories           registry:catalog:*
 //	list, get properties        repository:NAME:metadata_read    plain OCI: pull

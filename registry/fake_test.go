@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"io"
 	"iter"
@@ -159,11 +160,17 @@ type azure struct {
 	forms  []url.Values // of token requests, guarded by mu
 	life   time.Duration
 	grant  func(form url.Values) bool
+	anon   bool                    // everyone is anonymous: all get the pull of everything, which serves metadata too
+	may    func(scope string) bool // which of the scopes asked for are granted
 }
+
+// notEverywhere grants what is asked of one repository, as registries do that
+// give rights per repository.
+func notEverywhere(scope string) bool { return !strings.Contains(scope, ":*:") }
 
 func newAzure(t *testing.T) *azure {
 	t.Helper()
-	a := &azure{fake: newFake(t), storage: newFake(t), life: time.Hour, grant: func(url.Values) bool { return true }}
+	a := &azure{fake: newFake(t), storage: newFake(t), life: time.Hour, grant: func(url.Values) bool { return true }, may: notEverywhere}
 	a.on("POST /oauth2/token", a.issue)
 	a.guard("GET /v2/", "", reply(200, "{}", "Docker-Distribution-Api-Version", "registry/2.0"))
 	a.guard("GET /acr/v1/_catalog", "registry:catalog:*", reply(200, `{"repositories":["base","team/app"]}`+"\n"))
@@ -181,14 +188,33 @@ func (a *azure) issue(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusUnauthorized)
 		return
 	}
-	claims := fmt.Sprintf(`{"exp":%d,"scope":%q,"jti":"%d"}`, time.Now().Add(a.life).Unix(), r.PostForm.Get("scope"), serial)
+	type access struct {
+		Type, Name string
+		Actions    []string
+	}
+	granted := []access{}
+	for scope := range strings.FieldsSeq(r.PostForm.Get("scope")) {
+		if parts := strings.Split(scope, ":"); len(parts) == 3 && a.may(scope) {
+			granted = append(granted, access{parts[0], parts[1], strings.Split(parts[2], ",")})
+		}
+	}
+	who := "somebody"
+	if a.anon {
+		who, granted = "acr_anon_pull", []access{{"repository", "*", []string{"pull"}}, {"registry", "catalog", []string{"*"}}}
+	}
+	list, _ := json.Marshal(granted)
+	claims := fmt.Sprintf(`{"exp":%d,"sub":%q,"access":%s,"jti":"%d"}`, time.Now().Add(a.life).Unix(), who, list, serial)
 	token := "e30." + base64.RawURLEncoding.EncodeToString([]byte(claims)) + ".sig"
 	fmt.Fprintf(w, `{"access_token":%q}`+"\n", token)
 }
 
 func (a *azure) guard(route, scope string, h http.HandlerFunc) {
 	a.on(route, func(w http.ResponseWriter, r *http.Request) {
-		if a.allows(r.Header.Get("Authorization"), scope) {
+		served := scope
+		if a.anon {
+			served = strings.Replace(scope, "metadata_read", "pull", 1)
+		}
+		if a.allows(r.Header.Get("Authorization"), served) {
 			h(w, r)
 			return
 		}
@@ -196,8 +222,12 @@ func (a *azure) guard(route, scope string, h http.HandlerFunc) {
 		if scope != "" {
 			challenge += fmt.Sprintf(`,scope="%s"`, scope)
 		}
-		if r.Header.Get("Authorization") != "" {
+		switch sent := r.Header.Get("Authorization"); {
+		case sent == "":
+		case a.allows(sent, ""):
 			challenge += `,error="insufficient_scope"`
+		default:
+			challenge += `,error="invalid_token"`
 		}
 		reply(401, errorBody("UNAUTHORIZED", "authentication required, visit https://aka.ms/acr/authorization for more information."),
 			"WWW-Authenticate", challenge)(w, r)
@@ -209,8 +239,22 @@ func (a *azure) allows(header, scope string) bool {
 	if len(parts) != 3 {
 		return false
 	}
-	claims, err := base64.RawURLEncoding.DecodeString(parts[1])
-	return err == nil && (scope == "" || strings.Contains(string(claims), `"scope":"`+scope+`"`))
+	text, _ := base64.RawURLEncoding.DecodeString(parts[1])
+	var claims struct {
+		Access []struct {
+			Type, Name string
+			Actions    []string
+		}
+	}
+	json.Unmarshal(text, &claims)
+	kind, rest, _ := strings.Cut(scope, ":")
+	name, action, _ := strings.Cut(rest, ":")
+	for _, g := range claims.Access {
+		if g.Type == kind && (g.Name == name || g.Name == "*") && slices.Contains(g.Actions, action) {
+			return true
+		}
+	}
+	return scope == ""
 }
 
 func (a *azure) tokenForms() []url.Values {

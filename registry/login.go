@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -11,8 +12,8 @@ import (
 	"golang.org/x/sync/singleflight"
 )
 
-// maxTokens bounds the cache of access tokens: one of some 2 KiB for each
-// repository and kind of access.
+// maxTokens bounds the cache of access tokens: one of some 2 KiB for each kind
+// of access, and for each repository where a token serves no more than one.
 const maxTokens = 2048
 
 // logins keeps what was learned about logging in: how the registry wants it
@@ -31,6 +32,7 @@ type logins struct {
 	asked     atomic.Pointer[asked]   // what source said last; nil: ask it
 	refreshed atomic.Pointer[refresh] // what the last exchange gave, see entra.go
 	abac      atomic.Bool             // see Client.PerRepository
+	narrow    atomic.Bool             // wider tokens are refused here, see wide.go
 	tokens    *lru.Cache[string, token]
 	flights   singleflight.Group
 }
@@ -63,47 +65,51 @@ func (l *logins) authorization(ctx context.Context, scope string) (string, error
 	if known == nil {
 		return "", nil
 	}
-	if t, ok := l.tokens.Get(l.key(*known, scope)); ok && t.fresh() {
-		return t.value, nil
+	if value := l.kept(*known, scope, ""); value != "" {
+		return value, nil
 	}
-	return l.obtain(ctx, *known, scope, scope)
+	return l.obtain(ctx, *known, scope, l.widened(*known, scope), "")
 }
 
 // renew follows a challenge to a request that carried sent. It returns "" when
 // there is nothing to offer.
 func (l *logins) renew(ctx context.Context, wanted login, scope, sent string) (string, error) {
-	ask := wanted.scope
-	if ask == "" {
-		ask = scope
-	}
 	how := l.learn(wanted)
-	key := l.key(how, scope)
-	if t, ok := l.tokens.Get(key); ok {
-		if t.value != sent && t.fresh() {
-			return t.value, nil // somebody renewed it meanwhile
-		}
-		l.tokens.Remove(key)
+	l.drop(how, scope, sent, wanted.tooNarrow)
+	if value := l.kept(how, scope, sent); value != "" {
+		return value, nil // somebody renewed it meanwhile
 	}
 	if how.realm == nil {
 		l.asked.Store(nil) // the password itself was refused
 	}
-	return l.obtain(ctx, how, scope, ask)
+	ask := or(wanted.scope, scope)
+	if !wanted.tooNarrow {
+		ask = l.widened(how, ask)
+	}
+	return l.obtain(ctx, how, scope, ask, sent)
 }
 
-// obtain fetches what to send for scope, by asking for the scope ask.
-func (l *logins) obtain(ctx context.Context, how login, scope, ask string) (string, error) {
-	key := l.key(how, scope)
-	flight := l.flights.DoChan(key+"\n"+ask, func() (any, error) {
+// obtain fetches what to send for scope other than what was refused, by asking
+// for the scope ask.
+func (l *logins) obtain(ctx context.Context, how login, scope, ask, refused string) (string, error) {
+	flight := l.flights.DoChan(tokenKey(how, scope)+"\n"+ask, func() (any, error) {
 		defer l.shared.begin()()
 		// Whoever was here just before may have left the answer.
-		if t, ok := l.tokens.Get(key); ok && t.fresh() {
-			return t.value, nil
+		if value := l.kept(how, scope, refused); value != "" {
+			return value, nil
 		}
 		t, err := l.logIn(l.shared.ctx, how, ask)
+		if exact, wide := strings.CutSuffix(ask, " "+everywhere); wide && errors.Is(err, ErrDenied) {
+			// Narrower tokens are given to those who ask for too much, but not
+			// all services need know that.
+			if t, err = l.logIn(l.shared.ctx, how, exact); err == nil {
+				l.narrow.Store(true)
+			}
+		}
 		if err != nil {
 			return "", err
 		}
-		l.tokens.Add(key, t)
+		l.keep(how, scope, t)
 		return t.value, nil
 	})
 	select {
@@ -114,8 +120,8 @@ func (l *logins) obtain(ctx context.Context, how login, scope, ask string) (stri
 	}
 }
 
-// key is what a token is cached by. Basic is the same for every scope.
-func (l *logins) key(how login, scope string) string {
+// tokenKey is what a token is cached by. Basic is the same for every scope.
+func tokenKey(how login, scope string) string {
 	if how.realm == nil {
 		return "basic"
 	}
