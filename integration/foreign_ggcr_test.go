@@ -1,10 +1,14 @@
 package integration
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -56,6 +60,42 @@ func TestForeignCraneCopiesListsAndDeletes(t *testing.T) {
 	}
 	_, err = crane.Digest(at("team/app", "v2"), crane.Insecure)
 	checkStatus(t, "a tag of a deleted manifest", err, http.StatusNotFound)
+}
+
+// TestForeignCranePullsUnderAnyName pulls from a registry called what people
+// call theirs. crane keeps its token for a redirect to the same host, and
+// follows none from a name to a private address.
+func TestForeignCranePullsUnderAnyName(t *testing.T) {
+	s := newLocalACR(t)
+	image := fixture.Image("amd64", "", "1")
+	pushWith(t, pushWithGGCR, s, "team/app", "v1", image)
+	_, port, _ := strings.Cut(s.host(), ":")
+	transport := &http.Transport{DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, s.host())
+	}}
+	defer transport.CloseIdleConnections()
+	for _, host := range []string{"127.0.0.1", "localhost", "127.0.0.2", "registry", "192.0.2.7"} {
+		pulled, err := crane.Pull(host+":"+port+"/team/app:v1", crane.Insecure, crane.WithTransport(transport))
+		if err != nil {
+			t.Errorf("%s: %v", host, err)
+			continue
+		}
+		layers, err := pulled.Layers()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, layer := range layers {
+			content, err := layer.Compressed()
+			if err != nil {
+				t.Errorf("%s: layer %d: %v", host, i, err)
+				continue
+			}
+			if n, err := io.Copy(io.Discard, content); err != nil || n != image.Blobs[i+1].Size {
+				t.Errorf("%s: layer %d: %d bytes, %v; want %d", host, i, n, err, image.Blobs[i+1].Size)
+			}
+			content.Close()
+		}
+	}
 }
 
 func checkStatus(t *testing.T, what string, err error, want int) {

@@ -251,7 +251,7 @@ func (s *serveFlags) bind(flags *pflag.FlagSet, env environment) {
 
 	flags.StringVar(&s.name, "name", "", "the login `server` that answers and tokens name (default the host of each request)")
 	flags.BoolVar(&s.directBlobs, "direct-blobs", false, "answer blobs directly (default as ACR: redirect to a signed URL)")
-	flags.StringVar(&s.storageHost, "storage-host", "", "`host` of the signed URLs (default the other one of localhost and 127.0.0.1)")
+	flags.StringVar(&s.storageHost, "storage-host", "", "`host` of the signed URLs (default localhost when called 127.0.0.1, else the same)")
 	flags.DurationVar(&s.latency, "latency", 0, "delay every answer by this much (default 0s)")
 	flags.Var(&s.bandwidth, "bandwidth", "send and take at most this much per second and connection, like 25MiB (default without limit)")
 

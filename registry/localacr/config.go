@@ -56,9 +56,9 @@ type Config struct {
 	DirectBlobs bool
 
 	// StorageHost is the host, or host:port, of the signed URLs. Empty:
-	// "localhost" for a registry called by a loopback address and the
-	// loopback address for one called localhost, so that a client that sends
-	// its token along is found out; the same host otherwise.
+	// localhost for a registry called 127.0.0.1, the same host otherwise.
+	// Storage on a host apart from the registry's refuses requests with a
+	// token, so that a client that sends its one along is found out.
 	StorageHost string
 
 	// ReadOnly refuses every change that arrives over HTTP.

@@ -59,9 +59,11 @@ those that lie untouched for a week go.
 # Blobs out
 
 GET answers 307 with a signed URL that lasts 20 minutes, on another host name
-where there is one (localhost and 127.0.0.1 are each other's), because a client
-must not send its token there; storage refuses requests that carry one. Files
-go out by sendfile. Config.DirectBlobs leaves the redirect out.
+where one surely reaches us: 127.0.0.1 is redirected to localhost. A client must
+not send its token there, and storage refuses requests that carry one. Called by
+any other name, storage is on that same host and bears tokens, which clients
+keep as long as the name is the same. Config.StorageHost sets it apart. Files go
+out by sendfile. Config.DirectBlobs leaves the redirect out.
 
 # Lists
 

@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// The storage account behind a registry: blobs at signed URLs, on another host
-// name, with manners of its own (ACR-API 1.7, 5.8).
+// The storage account behind a registry: blobs at signed URLs, where possible on
+// another host name, with manners of its own (ACR-API 1.7, 5.8).
 
 // signedLife is how long a signed URL is good for.
 const signedLife = 20 * time.Minute
@@ -32,40 +32,37 @@ func (x *exchange) signedURL(digest string, now time.Time) string {
 	if x.r.TLS == nil {
 		protocols = "https,http"
 	}
-	return x.scheme() + "://" + x.storageHost() + "/" + x.store.id + "-" + x.store.id[:2] +
+	host := x.storageHost()
+	apart := !strings.EqualFold(hostOnly(host), hostOnly(x.r.Host))
+	return x.scheme() + "://" + host + "/" + x.store.id + "-" + x.store.id[:2] +
 		storagePath + algorithm + "/" + hex[:2] + "/" + hex + "/data" +
-		"?se=" + url.QueryEscape(expiry) + "&sig=" + url.QueryEscape(x.signature(digest, expiry)) +
+		"?se=" + url.QueryEscape(expiry) + "&sig=" + url.QueryEscape(x.signature(digest, expiry, apart)) +
 		"&sp=r&spr=" + url.QueryEscape(protocols) + "&sr=b&sv=2016-05-31&regid=" + x.store.id
 }
 
-func (x *exchange) signature(digest, expiry string) string {
+// signature signs a URL. The two kinds, of storage that has a host name apart
+// from the registry's and of storage that has not, are told apart by it.
+func (x *exchange) signature(digest, expiry string, apart bool) string {
 	mac := hmac.New(sha256.New, x.store.urlKey)
-	mac.Write([]byte(digest + "\n" + expiry))
+	mac.Write([]byte(digest + "\n" + expiry + "\n" + strconv.FormatBool(apart)))
 	return base64.StdEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// storageHost is a host that reaches us, and where possible not the one that
-// the client called.
+// storageHost is a host that reaches us. Only 127.0.0.1 has another name that
+// surely does, localhost. Not the other way round: there are clients that
+// follow nobody from a name to a loopback address, crane among them.
 func (x *exchange) storageHost() string {
 	if x.cfg.StorageHost != "" {
 		return x.cfg.StorageHost
 	}
 	host, port := splitHost(x.r.Host)
-	if !isLoopback(host) {
+	switch {
+	case host != "127.0.0.1":
 		return x.r.Host
+	case port == "":
+		return "localhost"
 	}
-	other := "localhost"
-	if strings.EqualFold(host, "localhost") {
-		other = "127.0.0.1"
-		// The connection knows which loopback address we listen on.
-		if a, ok := x.r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); ok && a.IP.IsLoopback() {
-			other = a.IP.String()
-		}
-	}
-	if port == "" {
-		return strings.TrimSuffix(net.JoinHostPort(other, ""), ":")
-	}
-	return net.JoinHostPort(other, port)
+	return net.JoinHostPort("localhost", port)
 }
 
 // splitHost takes a Host header apart; an IPv6 address loses its brackets.
@@ -108,11 +105,14 @@ func (x *exchange) getStorage() error {
 	h.Set("Server", "Windows-Azure-Blob/1.0 Microsoft-HTTPAPI/2.0")
 	h.Set("X-Ms-Request-Id", newUUID())
 	h.Set("X-Ms-Version", "2016-05-31")
-	if x.r.Header.Get("Authorization") != "" {
+	signed, apart := x.signed(time.Now())
+	// Clients keep their token for a host of the same name and cannot know
+	// better; to any other host it must not go.
+	if x.r.Header.Get("Authorization") != "" && (!signed || apart) {
 		return x.storageError(http.StatusBadRequest, "InvalidAuthenticationInfo",
 			"Authentication information is not given in the correct format. Check the value of Authorization header.")
 	}
-	if x.fault.ExpiredSignature || !x.signed(time.Now()) {
+	if x.fault.ExpiredSignature || !signed {
 		return x.storageError(http.StatusForbidden, "AuthenticationFailed",
 			"Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.")
 	}
@@ -138,12 +138,20 @@ func (x *exchange) getStorage() error {
 	return x.sendFile(f, start, n, info.Size(), status)
 }
 
-// signed reports whether the request's signature is ours and in time.
-func (x *exchange) signed(now time.Time) bool {
+// signed reports whether the request's signature is ours and in time, and
+// which kind of URL it signs.
+func (x *exchange) signed(now time.Time) (ok, apart bool) {
 	expiry := x.query.Get("se")
 	end, err := time.Parse(time.RFC3339, expiry)
-	return err == nil && now.Before(end) &&
-		hmac.Equal([]byte(x.query.Get("sig")), []byte(x.signature(x.ref, expiry)))
+	if err != nil || !now.Before(end) {
+		return false, false
+	}
+	for _, apart := range []bool{true, false} {
+		if hmac.Equal([]byte(x.query.Get("sig")), []byte(x.signature(x.ref, expiry, apart))) {
+			return true, apart
+		}
+	}
+	return false, false
 }
 
 // storageError answers as storage does, in XML.
