@@ -121,19 +121,20 @@ func errPageSize(n string) *apiError {
 	return refuse(http.StatusBadRequest, "PAGINATION_NUMBER_INVALID", "invalid number of results requested").with(map[string]string{"n": n})
 }
 
-// codeOf is the error code of a status that a fault answers with.
-func codeOf(status int) (code, message string) {
+// failed is the error that goes with a status alone: of a failure of ours, or
+// of one that a fault asks for.
+func failed(status int) *apiError {
 	switch status {
 	case http.StatusUnauthorized:
-		return "UNAUTHORIZED", unauthorizedMessage
+		return refuse(status, "UNAUTHORIZED", unauthorizedMessage)
 	case http.StatusForbidden:
-		return "DENIED", "requested access to the resource is denied"
+		return refuse(status, "DENIED", "requested access to the resource is denied")
 	case http.StatusNotFound:
-		return "NOT_FOUND", "not found"
+		return refuse(status, "NOT_FOUND", "not found")
 	case http.StatusTooManyRequests:
-		return "TOOMANYREQUESTS", "too many requests"
+		return refuse(status, "TOOMANYREQUESTS", "too many requests")
 	case http.StatusServiceUnavailable:
-		return "UNAVAILABLE", "service unavailable"
+		return refuse(status, "UNAVAILABLE", "service unavailable")
 	}
-	return "UNKNOWN", "unknown error"
+	return refuse(status, "UNKNOWN", "unknown error")
 }

@@ -99,19 +99,28 @@ func (x *exchange) run(op operation) error {
 	return op.serve(x)
 }
 
+// statusLeft is nginx's status for a client that left before its answer. Only
+// logs and counters see it.
+const statusLeft = 499
+
 // fail answers with an error.
 func (x *exchange) fail(err error) {
 	var api *apiError
+	var broken brokenBody
 	switch {
 	case errors.As(err, &api):
-		x.json(api.status, map[string][]errorEntry{"errors": api.entries})
+	case errors.As(err, &broken), errors.Is(err, context.Canceled):
+		x.cfg.Logger.Debug("the client broke off", "method", x.r.Method, "path", x.r.URL.EscapedPath(), "error", err)
+		x.w.Header().Set("Connection", "close")
+		x.empty(statusLeft)
 		return
-	case errors.Is(err, context.Canceled), isClosed(err):
-		// The client left, or the server is going: nobody reads this.
+	case isClosed(err):
+		api = failed(http.StatusServiceUnavailable)
 	default:
 		x.cfg.Logger.Error("request failed", "method", x.r.Method, "path", x.r.URL.EscapedPath(), "error", err)
+		api = failed(http.StatusInternalServerError)
 	}
-	x.json(http.StatusInternalServerError, map[string][]errorEntry{"errors": {{Code: "UNKNOWN", Message: "unknown error"}}})
+	x.json(api.status, map[string][]errorEntry{"errors": api.entries})
 }
 
 // json answers with a document, newline included, as ACR does.

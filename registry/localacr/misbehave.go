@@ -37,8 +37,7 @@ func (x *exchange) misbehave() bool {
 		x.storageError(f.Status, storageCode(f.Status), "The fault was asked for.")
 	case f.Status != 0:
 		x.commonHeaders(reading)
-		code, message := codeOf(f.Status)
-		x.fail(refuse(f.Status, code, message))
+		x.fail(failed(f.Status))
 	default:
 		return true
 	}

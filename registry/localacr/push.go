@@ -1,6 +1,7 @@
 package localacr
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -94,6 +95,9 @@ func (x *exchange) takeChunk(st *uploadState) error {
 	before := st.Offset
 	err := x.uploads.append(st, x.input(), size)
 	x.counters.received.Add(st.Offset - before)
+	if errors.Is(err, errChunkSize) {
+		return errUploadRange(x.r.Header.Get("Content-Range"), err.Error())
+	}
 	return err
 }
 

@@ -14,6 +14,12 @@ const stallLimit = 5 * time.Minute
 // errReset is what a handler sees of a fault that cuts its request off.
 var errReset = errors.New("connection dropped on purpose")
 
+// brokenBody is what went wrong with a request's body, which is nobody's fault
+// but the client's.
+type brokenBody struct{ error }
+
+func (b brokenBody) Unwrap() error { return b.error }
+
 // livelyBody ends a request whose client stopped sending.
 type livelyBody struct {
 	rc    *http.ResponseController
@@ -29,6 +35,9 @@ func (b *livelyBody) Read(p []byte) (int, error) {
 	n, err := b.r.Read(p)
 	if err != nil {
 		b.rc.SetReadDeadline(time.Time{})
+		if err != io.EOF {
+			err = brokenBody{err}
+		}
 	}
 	return n, err
 }

@@ -127,7 +127,9 @@ func (u *uploads) lock(ctx context.Context, st uploadState) (unlock func(), err 
 }
 
 // append adds what r has to a locked session and moves its state on. size is
-// how much is to come, negative if unknown; any other amount is an error.
+// how much is to come, negative if unknown; with any other amount the session
+// stays where it was, and the error is errChunkSize. After every other error
+// it is beyond use.
 func (u *uploads) append(st *uploadState, r io.Reader, size int64) error {
 	f, err := os.OpenFile(u.path(st.UUID), os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {
@@ -142,9 +144,12 @@ func (u *uploads) append(st *uploadState, r io.Reader, size int64) error {
 	if known {
 		w = io.MultiWriter(f, run.h)
 	}
+	if size >= 0 {
+		r = io.LimitReader(r, size+1) // more than that is too much, however much
+	}
 	n, err := copyBody(w, r)
 	if err == nil && size >= 0 && n != size {
-		err = io.ErrUnexpectedEOF
+		return orError(f.Truncate(st.Offset), errChunkSize)
 	}
 	if err := errors.Join(err, f.Close()); err != nil {
 		return err
@@ -155,6 +160,9 @@ func (u *uploads) append(st *uploadState, r io.Reader, size int64) error {
 	}
 	return nil
 }
+
+// errChunkSize says that a chunk is shorter or longer than was announced.
+var errChunkSize = errors.New("the chunk is not as long as announced")
 
 // digest returns the digest of a locked session's content.
 func (u *uploads) digest(st uploadState, algorithm string) (string, error) {

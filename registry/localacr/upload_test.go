@@ -6,7 +6,9 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -182,20 +184,75 @@ func TestBrokenChunkDamagesSession(t *testing.T) {
 	r.pushBlob("a", bytes.Repeat([]byte("x"), 100_000))
 }
 
-// A client that announces more than it sends has uploaded nothing.
-func TestShortBodyIsNoBlob(t *testing.T) {
+// 1.8: a chunk without a Content-Length that is not as long as its
+// Content-Range says is refused, and the session survives.
+func TestChunkThatIsNotAsLongAsItsRange(t *testing.T) {
 	r := start(t, localacr.Config{})
+	at := r.auth("PATCH", "a", r.begin("a"), "hello").want(202).header.Get("Location")
+	for _, body := range []string{" wo", " world and more", ""} {
+		req, err := http.NewRequest("PATCH", r.url+at, struct{ io.Reader }{strings.NewReader(body)}) // chunked
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+r.token("repository:a:*"))
+		req.Header.Set("Content-Range", "5-10")
+		res, err := r.http.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := io.ReadAll(res.Body)
+		res.Body.Close()
+		if err != nil || res.StatusCode != 416 || !strings.Contains(string(answer), "BLOB_UPLOAD_RANGE_INVALID") {
+			t.Errorf("%q: %s %s (%v)", body, res.Status, answer, err)
+		}
+	}
+	r.auth("GET", "a", at, "").want(204).has("Range: 0-4")
+	at = r.auth("PATCH", "a", at, " world", "Content-Range: 5-10").want(202).header.Get("Location")
+	r.auth("PUT", "a", at+"&digest="+localacr.DigestOf("", []byte("hello world")), "").want(201)
+}
+
+// A client that announces more than it sends has uploaded nothing. It is not
+// the registry that failed, and its log does not say so.
+func TestShortBodyIsNoBlob(t *testing.T) {
+	var log syncBuffer
+	r := start(t, localacr.Config{Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
 	d := localacr.DigestOf("", []byte("hel"))
-	conn, err := net.Dial("tcp", r.host)
-	if err != nil {
+	for _, request := range []string{"PUT " + r.begin("a") + "&digest=" + d, "PATCH " + r.begin("a"), "PUT /v2/a/manifests/v1"} {
+		conn, err := net.Dial("tcp", r.host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(conn, "%s HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nContent-Length: 5\r\n\r\nhel",
+			request, r.host, r.token("repository:a:*"))
+		conn.(*net.TCPConn).CloseWrite()
+		if answer, err := io.ReadAll(conn); strings.HasPrefix(string(answer), "HTTP/1.1 20") {
+			t.Errorf("%s (%v)", answer, err)
+		}
+		conn.Close()
+	}
+	r.auth("HEAD", "a", "/v2/a/blobs/"+d, "").want(404)
+	if err := r.Close(); err != nil { // waits for requests
 		t.Fatal(err)
 	}
-	fmt.Fprintf(conn, "PUT %s&digest=%s HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nContent-Length: 5\r\n\r\nhel",
-		r.begin("a"), d, r.host, r.token("repository:a:*"))
-	conn.(*net.TCPConn).CloseWrite()
-	if answer, err := io.ReadAll(conn); strings.Contains(string(answer), " 201 ") {
-		t.Errorf("%s (%v)", answer, err)
+	if n := r.Stats().Statuses[499]; n != 3 || strings.Contains(log.String(), "ERROR") {
+		t.Errorf("%d requests ended by their client, want 3; log:\n%s", n, log.String())
 	}
-	conn.Close()
-	r.auth("HEAD", "a", "/v2/a/blobs/"+d, "").want(404)
+}
+
+// syncBuffer is a log that is written and read at once.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
 }
