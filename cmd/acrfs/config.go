@@ -27,6 +27,9 @@ type environment struct {
 	authEnvironment
 }
 
+// passwordVariable is for us alone, see keepSecrets.
+const passwordVariable = "ACRFS_PASSWORD"
+
 func readEnvironment() environment {
 	home, err := os.UserHomeDir()
 	if err != nil {
@@ -34,7 +37,7 @@ func readEnvironment() environment {
 	}
 	e := environment{
 		username:  os.Getenv("ACRFS_USERNAME"),
-		password:  os.Getenv("ACRFS_PASSWORD"),
+		password:  os.Getenv(passwordVariable),
 		cacheHome: absoluteOr(os.Getenv("XDG_CACHE_HOME"), filepath.Join(home, ".cache")),
 		dataHome:  absoluteOr(os.Getenv("XDG_DATA_HOME"), filepath.Join(home, ".local", "share")),
 
@@ -102,7 +105,7 @@ type mountFlags struct {
 func (m *mountFlags) bind(flags *pflag.FlagSet, env environment) {
 	flags.SortFlags = false
 	flags.StringVar(&m.username, "username", "", "log in as this `user` (default $ACRFS_USERNAME)")
-	flags.BoolVar(&m.passwordStdin, "password-stdin", false, "read the password from stdin (default $ACRFS_PASSWORD)")
+	flags.BoolVar(&m.passwordStdin, "password-stdin", false, "read the password from stdin (default $ACRFS_PASSWORD, else it is asked for at a terminal)")
 	m.authFlags.bind(flags)
 	flags.BoolVar(&m.plainHTTP, "plain-http", false, "allow http:// to hosts other than this one (default no: everything there can be read on the way)")
 	flags.StringVar(&m.tlsCA, "tls-ca", "", "trust the authorities in this PEM `file` besides the system's")

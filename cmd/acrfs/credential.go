@@ -1,8 +1,7 @@
 package main
 
 import (
-	"errors"
-	"fmt"
+	"context"
 	"io"
 	"strings"
 
@@ -18,14 +17,11 @@ type login struct {
 	missed []string // why nobody is who we are, when we are anonymous
 }
 
-// passwordLimit is far above any password; ACR's tokens, which are used as
-// passwords, have a few KiB.
-const passwordLimit = 64 << 10
-
 // readLogin takes the user name from --username or ACRFS_USERNAME and the
-// password from stdin or ACRFS_PASSWORD. Anonymous is what is left when
-// neither was given; one without the other is bad usage.
-func readLogin(m *mountFlags, env environment, stdin io.Reader) (login, error) {
+// password from stdin or ACRFS_PASSWORD; for a name alone, whoever sits at the
+// terminal is asked. Anonymous is what is left when neither was given; one
+// without the other is bad usage.
+func readLogin(ctx context.Context, m *mountFlags, env environment, stdin io.Reader, prompt io.Writer) (login, error) {
 	if way := m.auth.chosen; way != "" && way != "auto" && way != "basic" {
 		return login{shown: "anonymous"}, nil // another source was named
 	}
@@ -33,12 +29,15 @@ func readLogin(m *mountFlags, env environment, stdin io.Reader) (login, error) {
 	if user == "" {
 		user = env.username
 	}
+	_, typed := isTerminal(stdin)
 	switch {
 	case m.passwordStdin && user == "":
 		return login{}, usagef("--password-stdin needs a user: --username NAME")
-	case m.passwordStdin:
+	case strings.Contains(user, ":"):
+		return login{}, usagef("user %q: a user name has no colon", user) // it ends there, says RFC 7617
+	case m.passwordStdin, typed && user != "" && password == "":
 		var err error
-		if password, err = readPassword(stdin); err != nil {
+		if password, err = readPassword(ctx, user, stdin, prompt); err != nil {
 			return login{}, err
 		}
 	case user == "" && password != "":
@@ -53,21 +52,4 @@ func readLogin(m *mountFlags, env environment, stdin io.Reader) (login, error) {
 		way:    byPassword,
 		shown:  "user " + user,
 	}, nil
-}
-
-// readPassword reads all of stdin and drops the newline that echo and editors
-// leave at its end.
-func readPassword(stdin io.Reader) (string, error) {
-	text, err := io.ReadAll(io.LimitReader(stdin, passwordLimit+1))
-	if err != nil {
-		return "", fmt.Errorf("read the password from stdin: %w", err)
-	}
-	password := strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r")
-	switch {
-	case password == "":
-		return "", usagef("--password-stdin: stdin is empty: pipe the password in")
-	case len(text) > passwordLimit:
-		return "", errors.New("--password-stdin: more than 64 KiB on stdin is no password")
-	}
-	return password, nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"io"
 	"strings"
 	"testing"
 
@@ -24,7 +25,7 @@ func TestLoginComesFromFlagsThenEnvironment(t *testing.T) {
 		"environment, stdin": {flags: mountFlags{passwordStdin: true}, env: both, stdin: "  spaces stay \r\n", want: registry.Credential{Username: "env", Password: "  spaces stay "}, shown: "user env"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := readLogin(&row.flags, row.env, strings.NewReader(row.stdin))
+			got, err := readLogin(t.Context(), &row.flags, row.env, strings.NewReader(row.stdin), io.Discard)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -52,10 +53,11 @@ func TestHalfALoginIsBadUsageAndTellsNoSecret(t *testing.T) {
 		"user variable":      {env: environment{username: "env"}, want: "ACRFS_PASSWORD"},
 		"password variable":  {env: environment{password: "topsecret"}, want: "ACRFS_USERNAME"},
 		"stdin without user": {flags: mountFlags{passwordStdin: true}, stdin: "topsecret", want: "--username"},
-		"empty stdin":        {flags: mountFlags{username: "ci", passwordStdin: true}, stdin: "\n", want: "stdin is empty"},
+		"colon in the name":  {flags: mountFlags{username: "c:i", passwordStdin: true}, stdin: "topsecret", want: "no colon"},
+		"empty stdin":        {flags: mountFlags{username: "ci", passwordStdin: true}, stdin: "\n", want: "no password on stdin"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := readLogin(&row.flags, row.env, strings.NewReader(row.stdin))
+			_, err := readLogin(t.Context(), &row.flags, row.env, strings.NewReader(row.stdin), io.Discard)
 			var usage *usageError
 			if !errors.As(err, &usage) || !strings.Contains(err.Error(), row.want) {
 				t.Fatalf("got %v, want bad usage with %q", err, row.want)

@@ -68,10 +68,10 @@ func startDaemon(cmd *cobra.Command, args []string, passStdin bool) error {
 	err = child.Wait()
 	var exit *exec.ExitError
 	switch {
-	case cmd.Context().Err() != nil:
-		return cmd.Context().Err()
 	case errors.As(err, &exit) && exit.Exited():
 		return &childError{exit.ExitCode()}
+	case cmd.Context().Err() != nil:
+		return cmd.Context().Err()
 	case err == nil:
 		return errors.New("the daemon ended before its mount was usable")
 	}

@@ -11,7 +11,7 @@
 //	config.go config_*.go
 //	               every flag and environment variable
 //	sources.go     who we are to the registry: which source is asked, in order
-//	credential.go docker.go entra.go cloud.go invoker.go
+//	credential.go password.go docker.go entra.go cloud.go invoker.go
 //	               the sources: given, docker configuration, Microsoft Entra; and
 //	               whose files they read under sudo
 //	gate.go        asking the registry at the start, and on if it has to wait
@@ -43,6 +43,7 @@
 //
 // Exit status: 0 done, 1 failed or busy, 2 bad usage. An error is one line on
 // stderr; help is printed only when asked for. Passwords come from stdin or
-// the environment, never from an argument. No package below this one reads
+// the environment, never from an argument; programs that a mount runs do not
+// inherit them, and no core dump is made of it. No package below this one reads
 // flags, the environment or signals.
 package main

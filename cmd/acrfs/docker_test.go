@@ -116,14 +116,6 @@ func TestFailingDockerConfigurationSaysWhy(t *testing.T) {
 	}
 }
 
-func TestHelperDoesNotGetOurPassword(t *testing.T) {
-	t.Setenv("ACRFS_PASSWORD", "hunter2")
-	d := dockerHome(t, `{"credsStore":"two"}`, map[string]string{"two": `echo "{\"Username\":\"u\",\"Secret\":\"got ${ACRFS_PASSWORD:-none}\"}"`})
-	if got, err := d.Credential(t.Context()); err != nil || got.Password != "got none" {
-		t.Errorf("got %+v, %v", got, err)
-	}
-}
-
 func TestDockerConfigurationIsReadAnew(t *testing.T) {
 	d := dockerHome(t, `{"auths":{"contoso.azurecr.io":{"identitytoken":"old"}}}`, nil)
 	if got, err := d.Credential(t.Context()); err != nil || got.IdentityToken != "old" {

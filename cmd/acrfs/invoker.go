@@ -33,12 +33,11 @@ func readInvoker() *invoker {
 }
 
 // environ is the environment for programs that look after the user's logins.
-// Our own password is not among their business.
 func (i *invoker) environ() []string {
 	var list []string
 	for _, entry := range os.Environ() {
 		name, _, _ := strings.Cut(entry, "=")
-		if name == "ACRFS_PASSWORD" || i != nil && (name == "HOME" || name == "USER" || name == "LOGNAME") {
+		if i != nil && (name == "HOME" || name == "USER" || name == "LOGNAME") {
 			continue
 		}
 		list = append(list, entry)

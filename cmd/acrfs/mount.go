@@ -48,7 +48,7 @@ port 443: https://host:8443, http://localhost:5000.
 			return err
 		}
 		if flags.daemon && flags.readyFD == 0 {
-			return startDaemon(cmd, args, flags.passwordStdin)
+			return startDaemon(cmd, args, flags.passwordStdin || flags.username != "" || env.username != "")
 		}
 		return mount(cmd.Context(), args[0], args[1], &flags, env, cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr())
 	}
@@ -58,12 +58,15 @@ port 443: https://host:8443, http://localhost:5000.
 // mount serves endpoint on mountpoint until ctx ends or someone unmounts it.
 func mount(ctx context.Context, endpoint, mountpoint string, flags *mountFlags, env environment, stdin io.Reader, stdout, stderr io.Writer) error {
 	hup := hangups()
+	if err := keepSecrets(); err != nil {
+		return fmt.Errorf("forbid core dumps: %w", err)
+	}
 	logger, closeLog, err := flags.log.open(stderr)
 	if err != nil {
 		return err
 	}
 	defer closeLog()
-	given, err := readLogin(flags, env, stdin)
+	given, err := readLogin(ctx, flags, env, stdin, stderr)
 	if err != nil {
 		return err
 	}
