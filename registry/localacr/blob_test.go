@@ -228,7 +228,7 @@ func TestStatsCountByEndpoint(t *testing.T) {
 	r := start(t, localacr.Config{})
 	d := r.pushBlob("a", []byte("hello"))
 	r.fetch("a", d)
-	r.raw("FROB", "/v2/", "").want(405)
+	r.raw("FROB", "/v2/", "").want(401)
 	got := r.Stats()
 	for op, want := range map[localacr.Operation]int64{
 		{Method: "GET", Endpoint: localacr.EndpointStorage}:  1,

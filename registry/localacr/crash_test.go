@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -123,5 +124,33 @@ func TestDataDirectoryHasOneServer(t *testing.T) {
 	_, err := localacr.Open(localacr.Config{Root: r.root()})
 	if err == nil || !strings.Contains(err.Error(), "in use by another server") || strings.Contains(err.Error(), "\n") {
 		t.Errorf("opened twice: %v", err)
+	}
+}
+
+// A database that a copy left incomplete is an error, wherever it was cut.
+func TestDatabaseThatIsCutShort(t *testing.T) {
+	r := start(t, localacr.Config{})
+	for i := range 20 { // enough for the database to have pages of all kinds
+		r.pushImage("a", fmt.Sprintf("v%d", i), fmt.Sprintf("layer %d", i))
+	}
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(filepath.Join(r.root(), "registry.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, size := range []int{1, 3000, 8 << 10, 12 << 10, 20 << 10, 40 << 10} {
+		root := t.TempDir()
+		if err := os.WriteFile(filepath.Join(root, "registry.db"), whole[:size], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s, err := localacr.Open(localacr.Config{Root: root})
+		if err == nil {
+			s.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), root) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%d bytes of %d: %v", size, len(whole), err)
+		}
 	}
 }

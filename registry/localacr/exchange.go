@@ -72,8 +72,7 @@ func (x *exchange) serve(fate fate) {
 	}
 	op, ok := operations[Operation{x.r.Method, x.endpoint}]
 	if !ok {
-		x.plain("text/plain; charset=utf-8", http.StatusMethodNotAllowed, "Method Not Allowed\n")
-		return
+		op = otherMethods(x.endpoint)
 	}
 	if x.endpoint != EndpointStorage {
 		x.commonHeaders(op.kind)

@@ -116,6 +116,32 @@ func TestErrorBodies(t *testing.T) {
 	r.do("HEAD", "/v2/team/app/blobs/"+zeros, "").says(404, "")
 }
 
+// 1.0: authentication comes before the handler, and so before its methods.
+func TestMethodsThatAreNotThere(t *testing.T) {
+	r := start(t, localacr.Config{})
+	r.pushImage("a", "v1", "layer")
+	for request, allow := range map[string]string{
+		"POST /v2/":                       "GET, HEAD",
+		"POST /v2/a/manifests/v1":         "GET, HEAD, PUT, DELETE",
+		"HEAD /v2/a/tags/list":            "GET",
+		"PUT /acr/v1/a":                   "GET, PATCH, DELETE",
+		"DELETE /acr/v1/_catalog":         "GET",
+		"GET /v2/a/blobs/uploads/":        "POST",
+		"FROB /acr/v1/a/_tags/v1":         "GET, PATCH, DELETE",
+		"POST /v2/a/referrers/" + zeros:   "GET",
+		"DELETE /acr/v1/_deleted/a/_tags": "GET, POST",
+	} {
+		method, path, _ := strings.Cut(request, " ")
+		r.raw(method, path, "").want(401)
+		got := r.do(method, path, "").want(405).has("Allow: "+allow, "Docker-Distribution-Api-Version: registry/2.0")
+		if want := "Method not allowed\n"; method != "HEAD" && got.body != want {
+			t.Errorf("%s: %q", request, got.body)
+		}
+	}
+	r.raw("GET", "/oauth2/exchange", "").want(405).has("Allow: POST")
+	r.do("OPTIONS", "/v2/a/manifests/v1", "").says(200, "").has("Allow: GET, HEAD, PUT, DELETE")
+}
+
 // 1.0: the headers of an ordinary answer.
 func TestHeaders(t *testing.T) {
 	r := start(t, localacr.Config{})

@@ -1,6 +1,9 @@
 package localacr
 
-import "net/http"
+import (
+	"net/http"
+	"strings"
+)
 
 // kind sorts operations by what they do to the registry.
 type kind int
@@ -20,7 +23,8 @@ type operation struct {
 	serve func(*exchange) error
 }
 
-// operations is the registry's API. A method that is missing here is a 405.
+// operations is the registry's API. A method that is missing here is a 405, see
+// otherMethods.
 var operations = map[Operation]operation{
 	{http.MethodGet, EndpointPing}:  {reading, nothing, (*exchange).ping},
 	{http.MethodHead, EndpointPing}: {reading, nothing, (*exchange).ping},
@@ -65,6 +69,29 @@ var operations = map[Operation]operation{
 
 	{http.MethodGet, EndpointStorage}:  {reading, nil, (*exchange).getStorage},
 	{http.MethodHead, EndpointStorage}: {reading, nil, (*exchange).getStorage},
+}
+
+// otherMethods is what becomes of a method that the endpoint does not have. It
+// has to log in like one that is there, and is told which those are, the way of
+// distribution.
+func otherMethods(e Endpoint) operation {
+	var there []string
+	var needs func(*exchange) []access
+	for _, method := range methods {
+		if op, ok := operations[Operation{method, e}]; ok {
+			there = append(there, method)
+			if needs == nil {
+				needs = op.needs
+			}
+		}
+	}
+	return operation{reading, needs, func(x *exchange) error {
+		x.w.Header().Set("Allow", strings.Join(there, ", "))
+		if x.r.Method == http.MethodOptions {
+			return x.empty(http.StatusOK)
+		}
+		return x.body(http.StatusMethodNotAllowed, "text/plain; charset=utf-8", []byte("Method not allowed\n"))
+	}}
 }
 
 // What operations need (ACR-API 3.3).

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -47,11 +48,7 @@ func openStore(root string) (*store, error) {
 	if err := os.MkdirAll(root, 0o700); err != nil {
 		return nil, fmt.Errorf("localacr: %w", err)
 	}
-	db, err := bolt.Open(filepath.Join(root, "registry.db"), 0o600, &bolt.Options{
-		Timeout:         lockWait,
-		FreelistType:    bolt.FreelistMapType,
-		InitialMmapSize: mapSize,
-	})
+	db, err := openDatabase(filepath.Join(root, "registry.db"))
 	if errors.Is(err, berrors.ErrTimeout) {
 		return nil, fmt.Errorf("localacr: data directory %s is in use by another server", root)
 	}
@@ -65,6 +62,37 @@ func openStore(root string) (*store, error) {
 	}
 	st.commit = startCommitter(db)
 	return st, nil
+}
+
+// openDatabase opens the database if all of it is there. One that ends too
+// soon, like a copy that broke off, would be a fault in the memory it is mapped
+// into, now or at some later request.
+func openDatabase(path string) (db *bolt.DB, err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if problem := recover(); problem != nil {
+			err = fmt.Errorf("the file is damaged: %v", problem)
+		}
+	}()
+	db, err = bolt.Open(path, 0o600, &bolt.Options{
+		Timeout:         lockWait,
+		FreelistType:    bolt.FreelistMapType,
+		InitialMmapSize: mapSize,
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = db.View(func(tx *bolt.Tx) error {
+		info, err := os.Stat(path)
+		if err == nil && info.Size() < tx.Size() {
+			err = fmt.Errorf("the file is damaged: %d bytes of %d are there", info.Size(), tx.Size())
+		}
+		return err
+	})
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return db, nil
 }
 
 func (st *store) prepare(root string) (err error) {
