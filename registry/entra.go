@@ -7,7 +7,6 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
-	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -85,7 +84,7 @@ func (e *Entra) token(ctx context.Context, refused string) (string, error) {
 	next, err := e.tokens.GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{e.scope}})
 	switch {
 	case err != nil:
-		return "", &entraError{err}
+		return "", &entraError{cause: err, late: errors.Is(ctx.Err(), context.DeadlineExceeded)}
 	case !printable(next.Token):
 		return "", errors.New("no token in the answer of Microsoft Entra")
 	}
@@ -94,24 +93,6 @@ func (e *Entra) token(ctx context.Context, refused string) (string, error) {
 	e.mu.Unlock()
 	return next.Token, nil
 }
-
-// entraError says in one line what azidentity says in a page.
-type entraError struct{ cause error }
-
-// aadsts finds the sentence of Microsoft Entra's own that says what is wrong.
-// Its codes are documented, and what people search for.
-var aadsts = regexp.MustCompile(`AADSTS\d+:[^"\r\n\\]*`)
-
-func (e *entraError) Error() string {
-	text := e.cause.Error()
-	if sentence := aadsts.FindString(text); sentence != "" {
-		sentence, _, _ = strings.Cut(sentence, " Trace ID:")
-		return clean(sentence, 512)
-	}
-	return clean(strings.Join(strings.Fields(text), " "), 2048)
-}
-
-func (e *entraError) Unwrap() error { return e.cause }
 
 // refresh is a refresh token of the registry, and whose it is.
 type refresh struct {

@@ -12,12 +12,13 @@ type azureCloud struct {
 	name      string // as --cloud takes it
 	suffix    string
 	authority string
+	manager   string // the audience of Azure's resource manager, which registries take, too
 }
 
 var azureClouds = []azureCloud{
-	{"public", ".azurecr.io", cloud.AzurePublic.ActiveDirectoryAuthorityHost},
-	{"china", ".azurecr.cn", cloud.AzureChina.ActiveDirectoryAuthorityHost},
-	{"usgov", ".azurecr.us", cloud.AzureGovernment.ActiveDirectoryAuthorityHost},
+	{"public", ".azurecr.io", cloud.AzurePublic.ActiveDirectoryAuthorityHost, "https://management.azure.com"},
+	{"china", ".azurecr.cn", cloud.AzureChina.ActiveDirectoryAuthorityHost, "https://management.chinacloudapi.cn"},
+	{"usgov", ".azurecr.us", cloud.AzureGovernment.ActiveDirectoryAuthorityHost, "https://management.usgovcloudapi.net"},
 }
 
 // azureRegistry is the registry's name within Azure, "contoso" for
@@ -31,6 +32,14 @@ func azureRegistry(host string) (name string, in azureCloud, ok bool) {
 		}
 	}
 	return "", azureCloud{}, false
+}
+
+// resourceManager is the audience of the resource manager of host's cloud.
+func resourceManager(host string) string {
+	if _, in, ok := azureRegistry(host); ok {
+		return in.manager
+	}
+	return azureClouds[0].manager
 }
 
 // entraAuthority is where Microsoft Entra is asked for tokens: --cloud, else

@@ -51,6 +51,7 @@ type authEnvironment struct {
 	authorityHost string   // AZURE_AUTHORITY_HOST
 	azureClientID string   // AZURE_CLIENT_ID
 	azureConfig   string   // AZURE_CONFIG_DIR
+	azureChain    string   // AZURE_TOKEN_CREDENTIALS
 	userHome      string   // HOME
 	sudo          *invoker // nil: not under sudo
 }
@@ -61,6 +62,7 @@ func readAuthEnvironment() authEnvironment {
 		authorityHost: os.Getenv("AZURE_AUTHORITY_HOST"),
 		azureClientID: os.Getenv("AZURE_CLIENT_ID"),
 		azureConfig:   os.Getenv("AZURE_CONFIG_DIR"),
+		azureChain:    os.Getenv(chainVariable),
 		sudo:          readInvoker(),
 	}
 	e.userHome, _ = os.UserHomeDir() // without one there are no files to read
@@ -78,13 +80,4 @@ func (e authEnvironment) home() string {
 // dockerFile is the configuration that docker would read.
 func (e authEnvironment) dockerFile() string {
 	return filepath.Join(absoluteOr(e.dockerConfig, filepath.Join(e.home(), ".docker")), "config.json")
-}
-
-// lendAzureHome makes the Azure CLI, which azidentity runs in our environment,
-// find the logins of the user who called sudo.
-func (e authEnvironment) lendAzureHome() error {
-	if e.sudo == nil || e.azureConfig != "" {
-		return nil
-	}
-	return os.Setenv("AZURE_CONFIG_DIR", filepath.Join(e.sudo.home, ".azure"))
 }

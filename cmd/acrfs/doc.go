@@ -11,7 +11,8 @@
 //	config.go config_*.go
 //	               every flag and environment variable
 //	sources.go     who we are to the registry: which source is asked, in order
-//	credential.go password.go docker.go entra.go cloud.go invoker.go
+//	credential.go password.go docker.go
+//	entra.go azurecli.go imds.go cloud.go invoker.go
 //	               the sources: given, docker configuration, Microsoft Entra; and
 //	               whose files they read under sudo
 //	gate.go        asking the registry at the start, and on if it has to wait

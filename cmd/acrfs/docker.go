@@ -12,7 +12,6 @@ import (
 	"os/exec"
 	"regexp"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/acrfs/acrfs/registry"
@@ -173,13 +172,8 @@ func (d *dockerLogin) askHelper(ctx context.Context, name string) (registry.Cred
 	}
 	ctx, cancel := context.WithTimeout(ctx, helperTimeout)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, program, "get")
+	cmd := d.owner.command(ctx, program, "get")
 	cmd.Stdin = strings.NewReader(dockerKeys(d.host)[0])
-	cmd.WaitDelay = time.Second // for a grandchild that keeps the pipes
-	cmd.Env = d.owner.environ()
-	if d.owner != nil {
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: d.owner.uid, Gid: d.owner.gid}}
-	}
 	var stdout, stderr limitedBuffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()

@@ -2,14 +2,12 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"net/http"
-	"net/url"
+	"os"
 	"regexp"
 	"strings"
-	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
@@ -33,16 +31,7 @@ func entraLogin(ctx context.Context, source, host string, a *authFlags, env auth
 	at, known := entraAuthority(host, a.cloud.chosen, env.authorityHost)
 	var options azcore.ClientOptions
 	options.Cloud.ActiveDirectoryAuthorityHost = at
-	options.Transport = &http.Client{Transport: &http.Transport{
-		Proxy:               aroundProxies,
-		TLSClientConfig:     &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
-		TLSHandshakeTimeout: 10 * time.Second,
-		IdleConnTimeout:     30 * time.Second, // it is used every few hours
-		ForceAttemptHTTP2:   true,
-	}}
-	if err := env.lendAzureHome(); err != nil {
-		return login{}, err
-	}
+	options.Transport = &http.Client{Transport: entraTransport(roots)}
 	tokens, err := entraTokens(source, options, known, env)
 	if err != nil {
 		return login{}, err
@@ -57,19 +46,9 @@ func entraLogin(ctx context.Context, source, host string, a *authFlags, env auth
 		shown += " as " + who
 	}
 	if env.sudo != nil && (source == "entra" || source == "azcli") {
-		shown += ", logins in " + env.home() + "/.azure"
+		shown += ", logins in " + absoluteOr(env.azureConfig, env.home()+"/.azure")
 	}
 	return login{source: registry.StaticCredential(registry.Credential{Entra: entra}), way: byEntra, shown: shown}, nil
-}
-
-// aroundProxies is the proxy that the environment names, but not for the
-// endpoint of a virtual machine's own identity. No proxy can reach that; one
-// that says so would look like an identity that fails.
-func aroundProxies(r *http.Request) (*url.URL, error) {
-	if r.URL.Hostname() == "169.254.169.254" {
-		return nil, nil
-	}
-	return http.ProxyFromEnvironment(r)
 }
 
 // entraTokens makes the credential of package azidentity. It reads the AZURE_…
@@ -77,6 +56,9 @@ func aroundProxies(r *http.Request) (*url.URL, error) {
 func entraTokens(source string, options azcore.ClientOptions, known bool, env authEnvironment) (azcore.TokenCredential, error) {
 	switch source {
 	case "azcli":
+		if env.sudo != nil {
+			return invokersCLI{owner: env.sudo}, nil
+		}
 		return either(azidentity.NewAzureCLICredential(nil))
 	case "workload":
 		return either(azidentity.NewWorkloadIdentityCredential(&azidentity.WorkloadIdentityCredentialOptions{
@@ -93,9 +75,40 @@ func entraTokens(source string, options azcore.ClientOptions, known bool, env au
 		}
 		return either(azidentity.NewManagedIdentityCredential(o))
 	}
+	if env.sudo != nil {
+		return invokersChain(options, known, env)
+	}
+	return defaultChain(options, known)
+}
+
+func defaultChain(options azcore.ClientOptions, known bool) (azcore.TokenCredential, error) {
 	return either(azidentity.NewDefaultAzureCredential(&azidentity.DefaultAzureCredentialOptions{
 		ClientOptions: options, DisableInstanceDiscovery: !known,
 	}))
+}
+
+// chainVariable selects a part of azidentity's default chain: "prod" what a
+// machine is given, "dev" the tools that a person logs in with.
+const chainVariable = "AZURE_TOKEN_CREDENTIALS"
+
+// invokersChain is the default chain under sudo: its end, the tools that a
+// person logs in with, is the Azure CLI of the user who called it.
+func invokersChain(options azcore.ClientOptions, known bool, env authEnvironment) (azcore.TokenCredential, error) {
+	cli := invokersCLI{owner: env.sudo, chained: true}
+	switch chosen := env.azureChain; {
+	case chosen == "dev", strings.EqualFold(chosen, "AzureCLICredential"):
+		return either(azidentity.NewChainedTokenCredential([]azcore.TokenCredential{cli}, nil))
+	case chosen != "":
+		return defaultChain(options, known)
+	}
+	if err := os.Setenv(chainVariable, "prod"); err != nil { // azidentity takes it from nowhere else
+		return nil, err
+	}
+	machine, err := defaultChain(options, known)
+	if err != nil {
+		return nil, err
+	}
+	return either(azidentity.NewChainedTokenCredential([]azcore.TokenCredential{machine, cli}, nil))
 }
 
 // either keeps a nil pointer from becoming a credential.
@@ -107,8 +120,8 @@ func either[T azcore.TokenCredential](made T, err error) (azcore.TokenCredential
 }
 
 // azAbsent is what the chain says about an Azure CLI that is not installed or
-// that nobody logged in to.
-var azAbsent = regexp.MustCompile(`AzureCLICredential: (executable not found on path|[^\n]*az login)`)
+// that nobody logged in to. One that wants another login had one.
+var azAbsent = regexp.MustCompile(`AzureCLICredential: (executable not found on path|[^\n]*Please run 'az login' to setup account)`)
 
 // noIdentity tells an environment in which the default chain found no identity at
 // all from one in which it found one that failed. The chain itself makes no

@@ -1,10 +1,14 @@
 package main
 
 import (
+	"context"
 	"os"
+	"os/exec"
 	"os/user"
 	"strconv"
 	"strings"
+	"syscall"
+	"time"
 )
 
 // invoker is the user who called us through sudo, and whose logins are meant.
@@ -30,6 +34,20 @@ func readInvoker() *invoker {
 		return nil
 	}
 	return &invoker{name: u.Username, home: u.HomeDir, uid: uint32(uid), gid: uint32(gid)}
+}
+
+// command is a program that looks after logins, run as the user whose they are.
+// When ctx ends, what it started in turn is ended as well.
+func (i *invoker) command(ctx context.Context, name string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Env = i.environ()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if i != nil {
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: i.uid, Gid: i.gid}
+	}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = time.Second // for one that left the group and keeps the pipes
+	return cmd
 }
 
 // environ is the environment for programs that look after the user's logins.

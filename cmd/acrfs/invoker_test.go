@@ -6,6 +6,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 
 	"github.com/acrfs/acrfs/registry"
 )
@@ -30,19 +34,82 @@ func TestSudoReadsTheLoginsOfWhoCalledIt(t *testing.T) {
 	}
 }
 
+// openRoom is a temporary directory that others may read; t.TempDir is closed.
+func openRoom(t *testing.T) string {
+	t.Helper()
+	room, err := os.MkdirTemp("", "acrfs-test-")
+	if err == nil {
+		err = os.Chmod(room, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(room) })
+	return room
+}
+
+// The Azure CLI of the user who called sudo runs as that user, alone and at the
+// end of the default chain: as root it would leave files of root's in ~/.azure.
+func TestSudoRunsTheAzureCLIAsWhoCalledIt(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("not root: there is nobody to become")
+	}
+	room := openRoom(t)
+	t.Setenv("PATH", room+":/bin:/usr/bin")
+	answer := func(body string) {
+		if err := os.WriteFile(filepath.Join(room, "az"), []byte("#!/bin/sh\n"+body+"\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	env := authEnvironment{sudo: &invoker{name: "alice", home: "/home/alice", uid: 65534, gid: 65533}, azureChain: "dev"}
+	ask := func(source string) (string, error) {
+		credential, err := entraTokens(source, azcore.ClientOptions{}, true, env)
+		if err != nil {
+			t.Fatal(err)
+		}
+		token, err := credential.GetToken(t.Context(), policy.TokenRequestOptions{Scopes: []string{"https://containerregistry.azure.net/.default"}})
+		if err == nil && time.Until(token.ExpiresOn) < time.Minute {
+			t.Errorf("%s: it expires at %v", source, token.ExpiresOn)
+		}
+		return token.Token, err
+	}
+	for _, source := range []string{"azcli", "entra"} {
+		for _, expires := range []string{`"expires_on":4102444800`, `"expiresOn":"2100-01-01 00:00:00.000000"`} {
+			answer(`echo "{\"accessToken\":\"$(id -u):$(id -g):$HOME:$*\",` + strings.ReplaceAll(expires, `"`, `\"`) + `}"`)
+			want := "65534:65533:/home/alice:account get-access-token -o json --resource https://containerregistry.azure.net"
+			if got, err := ask(source); got != want || err != nil {
+				t.Errorf("%s: got %q, %v; want %q", source, got, err, want)
+			}
+		}
+		answer(`echo "ERROR: AADSTS700082: The refresh token has expired." >&2; exit 1`)
+		if _, err := ask(source); err == nil || noIdentity(err) || !expired.MatchString(err.Error()) {
+			t.Errorf("%s, expired: got %v", source, err)
+		}
+		answer(`echo "ERROR: Please run 'az login' to setup account." >&2; exit 1`)
+		if _, err := ask(source); err == nil || !noIdentity(err) {
+			t.Errorf("%s, nobody logged in: got %v", source, err)
+		}
+		answer(`echo '{"accessToken":""}'`)
+		if _, err := ask(source); err == nil || noIdentity(err) {
+			t.Errorf("%s, no token: got %v", source, err)
+		}
+		if err := os.Remove(filepath.Join(room, "az")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ask(source); err == nil || !noIdentity(err) {
+			t.Errorf("%s, without az: got %v", source, err)
+		}
+	}
+}
+
 // A program that a user's configuration names does not run as root.
 func TestSudoRunsHelpersAsWhoCalledIt(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("not root: there is nobody to become")
 	}
-	room, err := os.MkdirTemp("", "acrfs-test-") // t.TempDir is closed to others
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(room) })
+	room := openRoom(t)
 	helper := "#!/bin/sh\necho \"{\\\"Username\\\":\\\"$(id -u):$(id -g) of $USER\\\",\\\"Secret\\\":\\\"$HOME\\\"}\"\n"
 	for _, err := range []error{
-		os.Chmod(room, 0o755),
 		os.WriteFile(filepath.Join(room, "docker-credential-who"), []byte(helper), 0o755),
 		os.WriteFile(filepath.Join(room, "config.json"), []byte(`{"credsStore":"who"}`), 0o644),
 	} {

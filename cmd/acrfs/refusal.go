@@ -76,6 +76,22 @@ func dockerAdvice(host string) string {
 // changed password, by a new rule about second factors.
 var expired = regexp.MustCompile(`AADSTS(70043|700082|700084|50173|50078|50076|50079|50133|50132|135010)\b`)
 
+// entraAdvice is what to do about what Microsoft Entra, or the way to it, says.
+// The first row decides whose source is "" or the one in use, and whose says is
+// found.
+var entraAdvice = []struct {
+	source string
+	says   *regexp.Regexp
+	advice string
+}{
+	{"", regexp.MustCompile(`AADSTS(500011|500014)\b`), "this tenant has no service for the audience: give --audience ARM, which registries take as well unless their policy forbids it"},
+	{"", regexp.MustCompile(`AADSTS(7000215|7000222|7000216|700016|700027|90002)\b`), "check AZURE_TENANT_ID, AZURE_CLIENT_ID and the secret or certificate"},
+	{"", regexp.MustCompile(`AADSTS70021|AADSTS700211|AADSTS700212|AADSTS700213`), "the identity's federated credential must name this cluster's issuer, the service account and the audience"},
+	{"environment", regexp.MustCompile(`missing environment variable`), "set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET or AZURE_CLIENT_CERTIFICATE_PATH"},
+	{"workload", regexp.MustCompile(`no (client ID|tenant ID|token file)`), `the pod needs the label azure.workload.identity/use: "true" and a service account with an identity`},
+	{"managed", regexp.MustCompile(`.`), "this machine needs an identity; AZURE_CLIENT_ID says which, where it has several of the user's"},
+}
+
 // entraFailure says why Microsoft Entra, or the way to it, gave no token.
 func entraFailure(host, source string, err error) error {
 	text := oneLine(err)
@@ -84,12 +100,21 @@ func entraFailure(host, source string, err error) error {
 	switch {
 	case expired.MatchString(text) && byCLI:
 		return &refusal{fmt.Sprintf("%s: the Azure CLI login has expired (%s): run az login", host, text), err}
-	case byCLI && strings.Contains(text, "az login"), source == "azcli" && strings.Contains(text, "not found on path"):
+	case source == "azcli" && strings.Contains(text, "not found on path"):
+		return &refusal{fmt.Sprintf("%s: %s: there is no program az (%s): install it and run az login", host, about, text), err}
+	case byCLI && strings.Contains(text, "az login"):
 		return &refusal{fmt.Sprintf("%s: %s: nobody is logged in (%s): run az login", host, about, text), err}
 	case source == "entra" && noIdentity(err):
 		return &refusal{fmt.Sprintf("%s: %s: no identity was found: run az login, or see acrfs mount --help for --auth", host, about), err}
 	}
-	return &refusal{fmt.Sprintf("%s: %s gave no token: %s", host, about, text), err}
+	line := fmt.Sprintf("%s: %s gave no token: %s", host, about, text)
+	for _, row := range entraAdvice {
+		if (row.source == "" || row.source == source) && row.says.MatchString(text) {
+			line = strings.TrimSuffix(line, ".") + ": " + strings.Replace(row.advice, "ARM", resourceManager(host), 1)
+			break
+		}
+	}
+	return &refusal{line, err}
 }
 
 // chainText is the whole text of the credential chain's error, of which the
