@@ -29,6 +29,7 @@ type artifactDir struct {
 
 	mu     sync.Mutex // guards what follows
 	facts  facts
+	at     time.Time     // when facts were true
 	digest digest.Digest // "" until someone looks inside, where the listing did not tell
 }
 
@@ -62,16 +63,15 @@ func (r *repository) artifactNode(ctx context.Context, parent *fusefs.Inode, id 
 		}, id)
 	}
 	a := known.Operations().(*artifactDir)
-	a.learn(e.facts)
+	a.learn(e.facts, e.at)
 	own := a.attr()
-	own.valid = max(0, min(r.t.nameTimeout, r.t.ttl-time.Since(e.at)))
 	r.t.fillEntry(out, own, own.valid)
 	return known
 }
 
 func (d *artifactDir) attr() attr {
-	f := d.learned()
-	return attr{perm: dirPerm, nlink: 1, mtime: f.updated, btime: f.created, valid: d.t.nameTimeout}
+	f, at := d.learned()
+	return attr{perm: dirPerm, nlink: 1, mtime: f.updated, btime: f.created, valid: d.t.left(at)}
 }
 
 func (d *artifactDir) where() string {
@@ -81,17 +81,17 @@ func (d *artifactDir) where() string {
 	return "/" + d.repo.name + "/" + manifestsName + "/" + d.name
 }
 
-// learn takes what a listing told just now.
-func (d *artifactDir) learn(f facts) {
+// learn takes what was true at a moment.
+func (d *artifactDir) learn(f facts, at time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.facts = f
+	d.facts, d.at = f, at
 }
 
-func (d *artifactDir) learned() facts {
+func (d *artifactDir) learned() (f facts, at time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.facts
+	return d.facts, d.at
 }
 
 // bound is the digest that the node was made for, "" where a listing did not
@@ -165,11 +165,11 @@ func (d *artifactDir) child(ctx context.Context, at *fusefs.Inode, dir string, a
 	where := join(d.where(), join(dir, e.name))
 	switch e.kind {
 	case entryManifest:
-		times, err := d.manifestFacts(ctx, a.digest)
+		times, asked, err := d.manifestFacts(ctx, a.digest)
 		if err != nil {
 			return nil, d.t.fail("lookup", where, cause(ctx, err))
 		}
-		return newManifestFile(ctx, d, a, times, out), 0
+		return newManifestFile(ctx, d, a, times, asked, out), 0
 	case entryFolder:
 		child := at.GetChild(e.name)
 		if child == nil {
@@ -191,7 +191,7 @@ func (d *artifactDir) child(ctx context.Context, at *fusefs.Inode, dir string, a
 		case err == nil:
 			size = asked
 		case errnoOf(err) == syscall.ENOENT:
-			valid = d.t.nameTimeout // listed all the same; opening it says what is wrong
+			valid = min(d.t.nameTimeout, unsure) // listed all the same; opening it says what is wrong
 		default:
 			return nil, d.t.fail("lookup", where, cause(ctx, err))
 		}
@@ -203,18 +203,21 @@ func (d *artifactDir) child(ctx context.Context, at *fusefs.Inode, dir string, a
 
 // manifestFacts are the facts of the manifest, whatever the directory is. A
 // registry that keeps no times for the tag keeps none for the manifest.
-func (d *artifactDir) manifestFacts(ctx context.Context, dgst digest.Digest) (facts, error) {
-	own := d.learned()
+func (d *artifactDir) manifestFacts(ctx context.Context, dgst digest.Digest) (facts, time.Time, error) {
+	own, at := d.learned()
 	if d.tag == "" || own.updated == 0 {
-		return own, nil
+		return own, at, nil
 	}
-	e, _, err := d.repo.manifest(ctx, dgst)
+	e, asked, err := d.repo.manifest(ctx, dgst)
 	if err != nil {
-		return facts{}, err
+		return facts{}, time.Time{}, err
+	}
+	if asked.Before(at) {
+		at = asked
 	}
 	// The times are the manifest's, the locks are the tag's.
 	e.facts.access = own.access
-	return e.facts, nil
+	return e.facts, at, nil
 }
 
 func (d *artifactDir) known() (contents, bool) { return d.knownIn(&d.Inode, "") }
@@ -223,7 +226,9 @@ func (d *artifactDir) contents(ctx context.Context) (contents, error) {
 	return d.contentsOf(ctx, &d.Inode, "")
 }
 
-// knownIn returns the contents of a folder if the artifact is in memory.
+// knownIn returns the contents of a folder if the artifact is in memory. On a
+// read-only mount nothing changes below a digest: there the kernel's own copy
+// does for what is no longer in memory.
 func (d *artifactDir) knownIn(at *fusefs.Inode, dir string) (contents, bool) {
 	d.mu.Lock()
 	dgst := d.digest
@@ -231,7 +236,7 @@ func (d *artifactDir) knownIn(at *fusefs.Inode, dir string) (contents, bool) {
 	if a := d.t.artifacts.inMemory(dgst); a != nil {
 		return d.list(at, dir, a), true
 	}
-	return contents{}, false
+	return contents{id: contentsID(0, 0), later: true}, dgst != "" && d.t.writable == nil
 }
 
 func (d *artifactDir) contentsOf(ctx context.Context, at *fusefs.Inode, dir string) (contents, error) {
@@ -257,8 +262,9 @@ func (d *artifactDir) ghost(err error) bool {
 	case !d.repo.mayHaveGoneAlong(err):
 		return false
 	}
+	own, _ := d.learned()
 	if dgst, _ := parseDigest(d.name); !d.repo.changedManifests.ghost(dgst.String()) {
-		d.repo.changedManifests.takeAlong(dgst.String(), d.learned().updated)
+		d.repo.changedManifests.takeAlong(dgst.String(), own.updated)
 	}
 	return true
 }

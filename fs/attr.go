@@ -20,9 +20,8 @@ const (
 
 	// How long the kernel may keep what can never change.
 	forever = 24 * time.Hour
-	// How long the kernel may keep a name at most; a snapshot's own age
-	// shortens it.
-	nameTimeout = time.Second
+	// How long the kernel may keep what nobody knows for sure.
+	unsure = time.Second
 )
 
 // attr is what stat tells about a node. Times are in nanoseconds since the
@@ -61,6 +60,11 @@ func (a attr) fill(out *fuse.Attr, uid, gid uint32) {
 	out.Uid, out.Gid = uid, gid
 	t := time.Unix(0, a.mtime)
 	out.SetTimes(&t, &t, &t)
+}
+
+// left is how long the kernel may keep what was true at a moment.
+func (t *tree) left(at time.Time) time.Duration {
+	return max(0, min(t.nameTimeout, t.ttl-time.Since(at)))
 }
 
 // fillEntry answers a look-up with a and how long the kernel may keep the name.

@@ -64,7 +64,7 @@ func (t *tree) component(ctx context.Context, path string) (isRepository bool, l
 	default:
 		return true, 0, nil
 	}
-	left = cat.left(t.ttl, t.nameTimeout)
+	left = t.left(cat.at)
 	if c := t.visible(cat).components[path]; c != nil {
 		// A repository that is gone while others remain below it still has
 		// its directories for whoever is removing them.
@@ -219,7 +219,7 @@ func (d *componentDir) list(cat *snapshot[*catalog], comp *component) contents {
 				return d.repositoryDir(ctx, own[i]), 0
 			}
 			isRepository := view.components[join(d.path, name(i))].repository
-			return d.child(ctx, name(i), isRepository, cat.left(d.t.ttl, d.t.nameTimeout), out), 0
+			return d.child(ctx, name(i), isRepository, d.t.left(cat.at), out), 0
 		},
 	}
 }

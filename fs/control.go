@@ -18,7 +18,7 @@ import (
 const ioctlRefresh = 'a'<<8 | 0xac
 
 // How long a refresh waits for the kernel to drop the names it holds. What it
-// holds expires by itself within nameTimeout.
+// holds expires by itself within the TTL.
 const notifyLimit = 2 * time.Second
 
 // Refresh asks whoever serves the mount at this path to forget every listing

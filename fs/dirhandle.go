@@ -12,6 +12,7 @@ import (
 // contents is what a directory holds at one moment.
 type contents struct {
 	id    uint64                    // the same id is the same contents
+	later bool                      // only id is known without reading something
 	n     int                       // entries
 	entry func(i int) fuse.DirEntry // mode, name and inode number
 	// child is the node of an entry, with its attributes, from what the
@@ -27,8 +28,8 @@ func contentsID(snapshot, version uint64) uint64 { return firstID + snapshot<<32
 // lister is a kind of directory as its handles see it.
 type lister interface {
 	self
-	// known returns the contents if that needs no request and they are still
-	// to be believed.
+	// known returns the contents, or their id alone, if that needs no request
+	// and they are still to be believed.
 	known() (contents, bool)
 	// contents returns them, or an error, but never a part.
 	contents(ctx context.Context) (contents, error)
@@ -98,8 +99,9 @@ func (k *kernelCopy) release() {
 func (d *directory) OpendirHandle(ctx context.Context, flags uint32) (fusefs.FileHandle, uint32, syscall.Errno) {
 	h := &dirHandle{d: d, l: d.Operations().(lister)}
 	id := uint64(copyPending)
-	if h.contents, h.loaded = h.l.known(); h.loaded {
-		id = h.contents.id
+	if c, known := h.l.known(); known {
+		id = c.id
+		h.contents, h.loaded = c, !c.later
 	}
 	openFlags := d.copy.open(id)
 	h.shared = openFlags != 0

@@ -53,8 +53,8 @@
 // # What the kernel may keep
 //
 // What is reached through a digest, for a day. Names of repositories, tags and
-// manifests for what is left of the snapshot that told them, at most a second,
-// and on a writable mount not at all.
+// manifests for what is left of the snapshot that told them, and on a writable
+// mount not at all. Refresh takes them back.
 // Directories by kernelCopy (dirhandle.go): only while they show the same
 // snapshot. File content always, since a digest's content cannot change.
 //

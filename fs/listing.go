@@ -37,11 +37,6 @@ type snapshot[T any] struct {
 	seq   uint64 // tells snapshots of one listing apart
 }
 
-// left is how much longer the snapshot may be believed, at most limit.
-func (s *snapshot[T]) left(ttl, limit time.Duration) time.Duration {
-	return max(0, min(limit, ttl-time.Since(s.at)))
-}
-
 // fresh is the latest snapshot if it may still be believed, else nil. No I/O.
 func (l *listing[T]) fresh() *snapshot[T] {
 	l.mu.Lock()

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	fusefs "github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -20,7 +21,7 @@ type manifestFile struct {
 
 	mu    sync.Mutex // guards what follows
 	facts facts
-	time  int64
+	at    time.Time // when facts were true
 }
 
 var (
@@ -29,21 +30,21 @@ var (
 	_ fusefs.NodeListxattrer = (*manifestFile)(nil)
 )
 
-func newManifestFile(ctx context.Context, dir *artifactDir, a *artifact, f facts, out *fuse.EntryOut) *fusefs.Inode {
+func newManifestFile(ctx context.Context, dir *artifactDir, a *artifact, f facts, at time.Time, out *fuse.EntryOut) *fusefs.Inode {
 	known := dir.GetChild(manifestName)
 	if known == nil {
 		file := &manifestFile{node: node{t: dir.t}, dir: dir, size: int64(len(a.raw))}
 		known = dir.NewInode(ctx, file, dir.t.gens.stable(modeFile, inoOf("file", file.where()), a.digest.String()))
 	}
 	file := known.Operations().(*manifestFile)
-	time := f.created
-	if time == 0 {
-		time = digestTime(a.digest)
+	if f.created == 0 {
+		f.created = digestTime(a.digest)
 	}
 	file.mu.Lock()
-	file.facts, file.time = f, time
+	file.facts, file.at = f, at
 	file.mu.Unlock()
-	dir.t.fillEntry(out, file.attr(), dir.t.nameTimeout)
+	own := file.attr()
+	dir.t.fillEntry(out, own, own.valid)
 	return known
 }
 
@@ -52,7 +53,7 @@ func (m *manifestFile) where() string { return join(m.dir.where(), manifestName)
 func (m *manifestFile) attr() attr {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	a := attr{perm: filePerm, nlink: 1, size: m.size, mtime: m.time, valid: m.t.nameTimeout}
+	a := attr{perm: filePerm, nlink: 1, size: m.size, mtime: m.facts.created, valid: m.t.left(m.at)}
 	if m.facts.locked() {
 		a.perm = lockedPerm
 	}

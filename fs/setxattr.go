@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -184,7 +185,7 @@ func (d *artifactDir) changed(p registry.Properties) {
 	} else {
 		d.repo.changedManifests.update(d.ref().Digest.String(), f)
 	}
-	d.learn(f)
+	d.learn(f, time.Now())
 }
 
 func (d *artifactDir) Setxattr(ctx context.Context, name string, value []byte, flags uint32) syscall.Errno {

@@ -30,7 +30,8 @@ type tree struct {
 	ttl      time.Duration // how long a listing or property is believed
 	stale    time.Duration // how much longer when the registry is out of reach
 	uid, gid uint32
-	// How long the kernel may keep names and properties that can change.
+	// How long the kernel may keep names and properties that can change, if
+	// they are true at this moment.
 	nameTimeout time.Duration
 
 	// The context of work that belongs to the mount and not to one
@@ -103,7 +104,7 @@ func newTree(cfg Config) *tree {
 		t.changedRepositories.keep = w.DryRun
 	}
 	t.artifacts = newArtifacts(t)
-	t.nameTimeout = nameTimeout
+	t.nameTimeout = t.ttl
 	if t.writable != nil {
 		t.nameTimeout = 0 // what this mount changes shows at the next look
 	}

@@ -28,11 +28,12 @@ func (d *artifactDir) hide(ctx context.Context, dir, name string) error {
 	}
 	e, ok := f.find(name)
 	set := d.t.hidden.of(d.where())
+	own, _ := d.learned()
 	switch {
 	case !ok, set.has(d.hidingFor(a.digest), join(dir, name)):
 		return errNotFound
-	case d.learned().locked():
-		err := d.learned().lockError(d.ref())
+	case own.locked():
+		err := own.lockError(d.ref())
 		d.t.audit.end(d.t.audit.entry(ctx, "unlink "+join(dir, name), d.ref().String()), outcomeRefused, err)
 		return err
 	case e.kind == entryFolder:
@@ -57,7 +58,8 @@ func (d *artifactDir) hidingFor(dgst digest.Digest) string {
 	if d.tag == "" {
 		return dgst.String()
 	}
-	return hidingForTag(dgst, d.learned())
+	own, _ := d.learned()
+	return hidingForTag(dgst, own)
 }
 
 func hidingForTag(dgst digest.Digest, f facts) string {
