@@ -72,15 +72,30 @@ fuzz: ## every fuzz target for FUZZTIME (20s)
 	  done \
 	) || exit 1; done
 
-bench: deps ## every benchmark; figures are ratios to a peer in the same run
-	@for module in $(MODULES); do \
-	  (cd $$module && $(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -benchtime $(BENCHTIME) -p 1 -timeout 60m ./...) || exit 1; \
-	done
+# What the benchmarks compare with, by the version that the tests link, or pinned.
+CRANE_VERSION  := $(shell sed -n 's|.*google/go-containerregistry \(v[0-9.]*\).*|\1|p' integration/go.mod)
+RCLONE_VERSION := v1.76.0
+CRANE          := bin/crane-$(CRANE_VERSION)
+RCLONE         := bin/rclone-$(RCLONE_VERSION)
 
-bench-quick: ## the same in a minute or two, with rougher figures
-	@for module in $(MODULES); do \
-	  (cd $$module && $(GO) test -short -run '^$$' -bench '$(BENCH)' -benchtime 1x -p 1 -timeout 20m ./...) || exit 1; \
-	done
+$(CRANE):
+	@$(call peer,crane,github.com/google/go-containerregistry/cmd/crane@$(CRANE_VERSION))
+
+$(RCLONE):
+	@$(call peer,rclone,github.com/rclone/rclone@$(RCLONE_VERSION))
+
+# One that cannot be built leaves its rows of the table empty, and is tried again.
+peer = echo "building $(@F)"; \
+	if GOBIN=$(CURDIR)/bin $(GO) install $(2); then mv bin/$(1) $@ && ln -sf $(@F) bin/$(1); \
+	else echo "make: no $(1): its rows stay empty" >&2; fi
+
+bench: deps $(CRANE) $(RCLONE) ## every benchmark and a table of ratios to peers, in 15 minutes; one: BENCH=Tree
+	@$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -benchtime $(BENCHTIME) -p 1 -timeout 20m ./...
+	@cd integration && $(GO) test -run '^$$' -bench '$(BENCH)' -benchtime 1x -timeout 40m .
+
+bench-quick: deps $(CRANE) $(RCLONE) ## the same with small sizes, in two minutes: rough figures
+	@$(GO) test -short -run '^$$' -bench '$(BENCH)' -benchmem -benchtime 1x -p 1 -timeout 10m ./...
+	@cd integration && $(GO) test -short -run '^$$' -bench '$(BENCH)' -benchtime 1x -timeout 20m .
 
 clean: ## remove what was built
 	rm -rf bin

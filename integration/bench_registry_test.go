@@ -41,7 +41,7 @@ func BenchmarkLocalACRRead(b *testing.B) {
 				b.SetBytes(size)
 				for b.Loop() {
 					for i, s := range []*server{ours, theirs} {
-						took[i] += timed(b, func() error { benchGet(b, s, tokens[i], blob); return nil })
+						took[i] += timed(b, s.name, func() error { benchGet(b, s, tokens[i], blob); return nil })
 					}
 				}
 				b.ReportMetric(took[0].Seconds()/took[1].Seconds(), "xdistribution")

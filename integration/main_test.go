@@ -20,6 +20,7 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		defer os.RemoveAll(scratch)
+		defer printTable(os.Stdout) // of the benchmarks, if any ran
 		return m.Run()
 	}())
 }
