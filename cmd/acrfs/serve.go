@@ -86,19 +86,12 @@ func serve(ctx context.Context, flags *serveFlags, stdout, stderr io.Writer) (er
 	}
 	fmt.Fprintf(stdout, "next: acrfs mount %s DIRECTORY%s\n", web.url(), flags.trustHint())
 
-	var hourly <-chan time.Time
-	if flags.gc {
-		ticker := time.NewTicker(collectEvery)
-		defer ticker.Stop()
-		hourly = ticker.C
-		collectNow(ctx, server, logger)
-	}
 	for {
 		select {
 		case <-collect:
-			collectNow(ctx, server, logger)
-		case <-hourly:
-			collectNow(ctx, server, logger)
+			if _, err := server.Collect(ctx); err != nil {
+				logger.Warn("collect failed", "error", err)
+			}
 		case err := <-web.ended:
 			web.ended <- err // for stop
 			web.stop(finishLimit)
@@ -123,6 +116,9 @@ func (s *serveFlags) open(ctx context.Context, logger *slog.Logger, stdout io.Wr
 		ReadOnly:    s.readOnly,
 		Latency:     s.latency,
 		Bandwidth:   int64(s.bandwidth),
+	}
+	if s.gc {
+		config.CollectEvery = collectEvery
 	}
 	if s.users != "" {
 		users, err := localacr.ReadUsers(s.users)
@@ -198,14 +194,4 @@ func hostOnly(address string) string {
 		return host
 	}
 	return address
-}
-
-// collectNow removes what nobody needs and logs the outcome.
-func collectNow(ctx context.Context, server *localacr.Server, logger *slog.Logger) {
-	collected, err := server.Collect(ctx)
-	if err != nil {
-		logger.Warn("collect failed", "error", err)
-		return
-	}
-	logger.Info("collected", "links", collected.Links, "blobs", collected.Blobs, "bytes", collected.Bytes)
 }

@@ -77,6 +77,10 @@ type Config struct {
 	// after a client last touched it, since a push may be about to need it.
 	// Zero: one hour.
 	CollectAfter time.Duration
+
+	// CollectEvery is how often Collect is called by itself, for the first
+	// time at the start. Zero: never.
+	CollectEvery time.Duration
 }
 
 // check returns cfg with its defaults filled in.
@@ -112,8 +116,8 @@ func (cfg Config) check() (Config, error) {
 			return cfg, fmt.Errorf("localacr: storage host %q; want host or host:port", cfg.StorageHost)
 		}
 	}
-	if cfg.TokenLife < 0 || cfg.Latency < 0 || cfg.Bandwidth < 0 || cfg.CollectAfter < 0 {
-		return cfg, fmt.Errorf("localacr: negative TokenLife, Latency, Bandwidth or CollectAfter")
+	if cfg.TokenLife < 0 || cfg.Latency < 0 || cfg.Bandwidth < 0 || cfg.CollectAfter < 0 || cfg.CollectEvery < 0 {
+		return cfg, fmt.Errorf("localacr: negative TokenLife, Latency, Bandwidth, CollectAfter or CollectEvery")
 	}
 	if cfg.CollectAfter == 0 {
 		cfg.CollectAfter = time.Hour

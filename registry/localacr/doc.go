@@ -80,7 +80,9 @@ asked first (locks.go). Collect removes blobs that no manifest of their
 repository needs and then files that no repository has. It spares what was
 uploaded, mounted or asked about within Config.CollectAfter: a client that was
 told that a blob is there will not upload it, and its manifest is still to
-come.
+come. While an upload into the repository is on its way (pushes.go), it spares
+what was so when that upload began. Collect is called by whoever wants it, or by
+the server itself every Config.CollectEvery (chores.go).
 
 What was asked about is remembered in memory (touched.go). Of that a time is
 kept on disk that lies after all of it, so that a Server started again, after a

@@ -24,7 +24,7 @@ const collectBatch = 256
 // Collect removes the blobs that no manifest refers to and that no client has
 // touched for Config.CollectAfter, and then the files that nobody has any
 // more. It is safe beside pushes: what they uploaded, or were told is there,
-// is younger than that.
+// is younger than that, or was so when an upload began that is on its way.
 func (s *Server) Collect(ctx context.Context) (Collected, error) {
 	var c Collected
 	if !s.enter() {
@@ -32,12 +32,13 @@ func (s *Server) Collect(ctx context.Context) (Collected, error) {
 	}
 	defer s.leave()
 	before := time.Now().Add(-s.cfg.CollectAfter)
-	if err := s.collectLinks(ctx, before, &c); err != nil {
+	if err := s.collectLinks(ctx, &c); err != nil {
 		return c, fmt.Errorf("collect: %w", err)
 	}
 	if err := s.collectFiles(ctx, before, &c); err != nil {
 		return c, fmt.Errorf("collect: %w", err)
 	}
+	s.cfg.Logger.Info("collected", "links", c.Links, "blobs", c.Blobs, "bytes", c.Bytes)
 	return c, s.store.files.dropUploads(time.Now().Add(-uploadLife))
 }
 
@@ -45,7 +46,7 @@ func (s *Server) Collect(ctx context.Context) (Collected, error) {
 type link struct{ repo, digest string }
 
 // collectLinks walks over all blobs of all repositories, a batch at a time.
-func (s *Server) collectLinks(ctx context.Context, before time.Time, c *Collected) error {
+func (s *Server) collectLinks(ctx context.Context, c *Collected) error {
 	var after []byte
 	for ctx.Err() == nil {
 		var batch []link
@@ -57,7 +58,7 @@ func (s *Server) collectLinks(ctx context.Context, before time.Time, c *Collecte
 					return nil
 				}
 				repo, digest, _ := cutLast(w.rest(), "\x00")
-				if idle, err := s.idleBlob(v, link{repo, digest}, before); err != nil {
+				if idle, _, err := s.idleBlob(v, link{repo, digest}); err != nil {
 					return err
 				} else if idle {
 					batch = append(batch, link{repo, digest})
@@ -70,33 +71,34 @@ func (s *Server) collectLinks(ctx context.Context, before time.Time, c *Collecte
 		if err != nil {
 			return err
 		}
-		if err := s.unlink(ctx, batch, before, c); err != nil || end {
+		if err := s.unlink(ctx, batch, c); err != nil || end {
 			return err
 		}
 	}
 	return ctx.Err()
 }
 
-// idleBlob reports whether nothing needs the blob in its repository.
-func (s *Server) idleBlob(v view, l link, before time.Time) (bool, error) {
+// idleBlob reports whether nothing needs the blob in its repository, and when
+// that came to have it.
+func (s *Server) idleBlob(v view, l link) (idle bool, linked time.Time, err error) {
 	b, ok, err := v.blob(l.repo, l.digest)
-	return ok && b.Linked.Before(before) && !v.blobUsed(l.repo, l.digest) && !s.touched.lately(l.repo, l.digest, time.Now()), err
+	return ok && !v.blobUsed(l.repo, l.digest) && !s.touched.lately(l, b.Linked, time.Now()), b.Linked, err
 }
 
 // unlink asks again inside the transaction, and takes the blobs out. From then
 // until the outcome is on disk nobody is told that they are there.
-func (s *Server) unlink(ctx context.Context, batch []link, before time.Time, c *Collected) error {
+func (s *Server) unlink(ctx context.Context, batch []link, c *Collected) error {
 	if len(batch) == 0 {
 		return nil
 	}
 	var gone []link
 	err := s.store.commit.do(ctx, func(e edit) error {
 		for _, l := range batch {
-			idle, err := s.idleBlob(e.view, l, before)
+			idle, linked, err := s.idleBlob(e.view, l)
 			if err != nil {
 				return err
 			}
-			if !idle || !s.touched.doom(l.repo, l.digest, time.Now()) {
+			if !idle || !s.touched.doom(l, linked, time.Now()) {
 				continue
 			}
 			gone = append(gone, l)

@@ -1,12 +1,17 @@
 package localacr_test
 
 import (
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/acrfs/acrfs/registry/localacr"
@@ -70,6 +75,130 @@ func TestCollectSparesPushesInProgress(t *testing.T) {
 		t.Errorf("collected %+v, %v", got, err)
 	}
 	r.fetch("a", d).says(200, "about to be used")
+}
+
+// A push is as long as its largest layer takes, however long that is: until
+// then what it uploaded before stays, though nothing needs it yet.
+func TestCollectSparesPushesThatTakeLong(t *testing.T) {
+	const keep = 20 * time.Millisecond
+	r := start(t, localacr.Config{CollectAfter: keep})
+	for _, repo := range []string{"a", "b"} {
+		if !r.tryPush(repo, "t", "an image") { // so that the manifest's blobs are not all there is
+			t.Fatal("no push")
+		}
+	}
+	first := r.pushBlob("a", []byte("the first layer"))
+	large, feed := io.Pipe()
+	req, err := http.NewRequest("PATCH", r.url+r.begin("a"), large)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+r.token("repository:a:*"))
+	answer := make(chan reply, 1)
+	go func() {
+		res, err := r.http.Do(req)
+		if err != nil {
+			answer <- reply{TB: t, err: err}
+			return
+		}
+		res.Body.Close()
+		answer <- reply{TB: t, status: res.StatusCode, header: res.Header}
+	}()
+	feed.Write([]byte("the second "))
+
+	// What nobody pushes any more goes, ten times over.
+	for i := range 10 {
+		left := r.pushBlob("b", fmt.Appendf(nil, "left behind %d", i))
+		r.collectUntilGone("b", left)
+	}
+	r.auth("HEAD", "a", "/v2/a/blobs/"+first, "").want(200)
+	feed.Write([]byte("layer"))
+	feed.Close()
+	second := localacr.DigestOf("", []byte("the second layer"))
+	at := (<-answer).want(202).header.Get("Location")
+	r.auth("PUT", "a", at+"&digest="+second, "").want(201)
+	manifest := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":"x/y","digest":%q,"size":15},"layers":[{"mediaType":"x/y","digest":%q,"size":16}]}`, typeManifest, first, second)
+	r.pushManifest("a", "long", typeManifest, manifest)
+
+	// A push that was left is not waited for.
+	left := r.pushBlob("a", []byte("left behind"))
+	r.begin("a")
+	r.collectUntilGone("a", left)
+	r.fetch("a", first).says(200, "the first layer")
+	r.checked()
+}
+
+// collectUntilGone collects until the blob is gone. It asks storage, since
+// asking the registry would keep the blob.
+func (r *rig) collectUntilGone(repo, digest string) {
+	r.Helper()
+	at := r.auth("GET", repo, "/v2/"+repo+"/blobs/"+digest, "").want(307).header.Get("Location")
+	for end := time.Now().Add(10 * time.Second); r.raw("GET", at, "").status != 404; {
+		if _, err := r.Collect(r.Context()); err != nil || time.Now().After(end) {
+			r.Fatalf("blob %s stays: %v", digest, err)
+		}
+	}
+}
+
+// CollectEvery collects by itself, again and again, beside pushes that it does
+// not disturb, and no more once the server is closed.
+func TestCollectEvery(t *testing.T) {
+	const keep = 200 * time.Millisecond
+	var log syncBuffer
+	r := start(t, localacr.Config{CollectAfter: keep, CollectEvery: time.Millisecond, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	for i := range 3 {
+		at := r.auth("GET", "b", "/v2/b/blobs/"+r.pushBlob("b", fmt.Appendf(nil, "left behind %d", i)), "").want(307).header.Get("Location")
+		// Until it is gone by itself. An image that is pushed meanwhile, and
+		// quickly, has all it needs.
+		for end, n := time.Now().Add(10*time.Second), 0; r.raw("GET", at, "").status != 404; n++ {
+			begin := time.Now()
+			if tag := fmt.Sprintf("t%d-%d", i, n); !r.tryPush("a", tag, tag) && time.Since(begin) < keep {
+				t.Fatal("a quick push failed")
+			}
+			if time.Now().After(end) {
+				t.Fatalf("nothing is collected; log:\n%s", log.String())
+			}
+		}
+	}
+	r.checked()
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if text := log.String(); strings.Contains(text, "failed") || !strings.Contains(text, "msg=collected") {
+		t.Errorf("log:\n%s", text)
+	}
+}
+
+// An upload that was left lying goes after a week, without a restart.
+func TestUploadsThatWereLeftAreDropped(t *testing.T) {
+	root := freshRoot(t)
+	synctest.Test(t, func(t *testing.T) {
+		s, err := localacr.Open(localacr.Config{Root: root})
+		if err != nil {
+			t.Fatal(err)
+		}
+		const week = 7 * 24 * time.Hour
+		left := filepath.Join(root, "uploads", "00000000-0000-4000-8000-000000000000")
+		if err := os.WriteFile(left, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(left, time.Time{}, time.Now()); err != nil { // the bubble's now
+			t.Fatal(err)
+		}
+		for _, row := range []struct {
+			after time.Duration
+			there bool
+		}{{week - time.Hour, true}, {3 * time.Hour, false}} {
+			time.Sleep(row.after)
+			synctest.Wait()
+			if _, err := os.Stat(left); (err == nil) != row.there {
+				t.Errorf("%v later: %v, want it there: %v", row.after, err, row.there)
+			}
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	})
 }
 
 // What one process told a client is not taken back by the next one, whether

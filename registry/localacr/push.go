@@ -25,6 +25,7 @@ func (x *exchange) startUpload() error {
 	if err != nil {
 		return err
 	}
+	defer x.touched.pushes.step(st)()
 	if x.query.Get("digest") != "" {
 		err := x.finish(st)
 		if err != nil {
@@ -60,8 +61,12 @@ func (x *exchange) session() (st uploadState, unlock func(), err error) {
 	if !ok || st.Name != x.name || st.UUID != x.ref {
 		return st, nil, errUploadInvalid()
 	}
-	unlock, err = x.uploads.lock(x.r.Context(), st)
-	return st, unlock, err
+	leave, err := x.uploads.lock(x.r.Context(), st)
+	if err != nil {
+		return st, nil, err
+	}
+	end := x.touched.pushes.step(st)
+	return st, func() { end(); leave() }, nil
 }
 
 // appendUpload takes one chunk.

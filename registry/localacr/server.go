@@ -17,7 +17,8 @@ type Server struct {
 	lanes    *lanes
 	counters counters
 
-	closing chan struct{} // closed by Close: ends every wait
+	closing   chan struct{} // closed by Close: ends every wait
+	endChores func()        // called by Close
 
 	mu     sync.Mutex // guards all below
 	active int        // requests and other work in progress
@@ -26,9 +27,6 @@ type Server struct {
 }
 
 var _ http.Handler = (*Server)(nil)
-
-// uploadLife is how long an upload may lie untouched; distribution's week.
-const uploadLife = 7 * 24 * time.Hour
 
 // Open opens, and if need be creates, the registry in cfg.Root. It fails when
 // another Server, in this process or another, has the directory open.
@@ -55,6 +53,13 @@ func Open(cfg Config) (*Server, error) {
 		st.close()
 		return nil, err
 	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s.endChores = cancel
+	s.enter() // nobody has closed it yet
+	go func() {
+		defer s.leave()
+		s.chores(ctx)
+	}()
 	return s, nil
 }
 
@@ -94,6 +99,7 @@ func (s *Server) Close() error {
 	}
 	s.closed = true
 	close(s.closing)
+	s.endChores()
 	if s.active == 0 {
 		close(s.idle)
 	}

@@ -2,6 +2,7 @@ package localacr
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"time"
 )
@@ -10,9 +11,9 @@ import (
 // a while.
 const touchedLimit = 200_000
 
-// touched remembers which blobs clients have asked about lately. A client that
-// heard "yes, it is here" will not upload the blob again, and its manifest
-// still has to come.
+// touched remembers which blobs clients have asked about lately, and which
+// uploads are on their way. A client that heard "yes, it is here" will not
+// upload the blob again, and its manifest still has to come.
 //
 // What it remembers goes with the process, and the next one must not collect
 // what this one promised. So the disk has a mark, a time that lies after every
@@ -20,8 +21,9 @@ const touchedLimit = 200_000
 // collects nothing. The mark runs ahead of the promises, so that one write
 // covers minutes of them.
 type touched struct {
-	keep time.Duration
-	save func(ctx context.Context, mark func() time.Time) (time.Time, error) // see store.saveMark
+	keep   time.Duration
+	pushes *pushes
+	save   func(ctx context.Context, mark func() time.Time) (time.Time, error) // see store.saveMark
 
 	mu     sync.Mutex // guards all below
 	times  map[string]time.Time
@@ -33,7 +35,7 @@ type touched struct {
 
 // newTouched starts from the mark that an earlier process left.
 func newTouched(keep time.Duration, st *store) *touched {
-	t := &touched{keep: keep, save: st.saveMark, times: map[string]time.Time{}, doomed: map[string]bool{}, mark: st.mark}
+	t := &touched{keep: keep, pushes: newPushes(keep), save: st.saveMark, times: map[string]time.Time{}, doomed: map[string]bool{}, mark: st.mark}
 	if !st.mark.IsZero() {
 		t.blind = st.mark.Add(keep)
 	}
@@ -102,15 +104,14 @@ func (t *touched) settle() error {
 }
 
 // doom reports whether nobody was promised the blob, and from then on nobody
-// is, until spare.
-func (t *touched) doom(repo, digest string, now time.Time) bool {
+// is, until spare. linked is when it came into its repository.
+func (t *touched) doom(l link, linked, now time.Time) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	k := string(key(repo, digest))
-	if t.kept(k, now) {
+	if t.kept(l, linked, now) {
 		return false
 	}
-	t.doomed[k] = true
+	t.doomed[string(key(l.repo, l.digest))] = true
 	return true
 }
 
@@ -123,23 +124,26 @@ func (t *touched) spare(links []link) {
 	}
 }
 
-// lately reports whether the blob was touched so that it has to stay.
-func (t *touched) lately(repo, digest string, now time.Time) bool {
+// lately reports whether the blob was linked or touched so that it has to stay.
+func (t *touched) lately(l link, linked, now time.Time) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.kept(string(key(repo, digest)), now)
+	return t.kept(l, linked, now)
 }
 
-// kept is lately for a key. t.mu is held.
-func (t *touched) kept(k string, now time.Time) bool {
-	at, ok := t.times[k]
-	return now.Before(t.blind) || ok && now.Sub(at) < t.keep
+// kept is lately. t.mu is held.
+func (t *touched) kept(l link, linked, now time.Time) bool {
+	last := linked
+	if at := t.times[string(key(l.repo, l.digest))]; at.After(last) {
+		last = at
+	}
+	return now.Before(t.blind) || t.pushes.since(l.repo, now).Sub(last) < t.keep
 }
 
 // forget drops what is too old to matter. t.mu is held.
 func (t *touched) forget(now time.Time) {
-	for k, at := range t.times {
-		if now.Sub(at) >= t.keep {
+	for k := range t.times {
+		if repo, digest, _ := strings.Cut(k, "\x00"); !t.kept(link{repo, digest}, time.Time{}, now) {
 			delete(t.times, k)
 		}
 	}
