@@ -15,6 +15,9 @@ type Credential struct {
 	// IdentityToken is an ACR refresh token, or the OAuth2 identity token of
 	// another registry. It goes before Username and Password.
 	IdentityToken string
+	// RegistryToken is an access token that somebody else fetched: it is sent
+	// to the registry as it is, whatever a challenge asks for.
+	RegistryToken string
 	// Entra is an identity of Microsoft Entra. It goes before all others.
 	Entra *Entra
 }

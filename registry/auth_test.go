@@ -89,6 +89,28 @@ func TestIdentityTokenIsPostedAsRefreshToken(t *testing.T) {
 	}
 }
 
+// A token that somebody else fetched is sent as it is, and read anew when it is
+// refused; no service is asked for another.
+func TestRegistryTokenIsSentAsItIs(t *testing.T) {
+	f := newGuarded(t)
+	given := "old"
+	c := newClient(t, f.URL, func(cfg *Config) {
+		cfg.Credentials = credentialFunc(func() (Credential, error) { return Credential{RegistryToken: given}, nil })
+	})
+	if err := listTags(t, c, "r"); !errors.Is(err, ErrDenied) {
+		t.Errorf("got %v, want ErrDenied", err)
+	}
+	given = "good"
+	for range 2 {
+		if err := listTags(t, c, "r"); err != nil {
+			t.Errorf("after a new token: %v", err)
+		}
+	}
+	if got := f.count("GET /token") + f.count("POST /token"); got != 0 {
+		t.Errorf("the token service was asked %d times", got)
+	}
+}
+
 func TestAzurePasswordIsPostedToTheTokenService(t *testing.T) {
 	a := newAzure(t)
 	c := newClient(t, a.URL, withCredential(Credential{Username: "admin", Password: "pw"}))

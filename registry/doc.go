@@ -59,6 +59,7 @@
 //
 //	user and password        Basic, or at the realm for an access token
 //	identity token           at the realm for an access token
+//	registry token           is one already
 //	Microsoft Entra          at the registry's own /oauth2/exchange for a
 //	                         refresh token, and with that at its own realm
 //

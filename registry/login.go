@@ -79,8 +79,8 @@ func (l *logins) renew(ctx context.Context, wanted login, scope, sent string) (s
 	if value := l.kept(how, scope, sent); value != "" {
 		return value, nil // somebody renewed it meanwhile
 	}
-	if how.realm == nil {
-		l.asked.Store(nil) // the password itself was refused
+	if last := l.asked.Load(); how.realm == nil || last != nil && last.credential.RegistryToken != "" {
+		l.asked.Store(nil) // the credential itself was refused
 	}
 	ask := or(wanted.scope, scope)
 	if !wanted.tooNarrow {
@@ -184,6 +184,8 @@ func (l *logins) logIn(ctx context.Context, how login, scope string) (token, err
 // offer gives the registry what it wants to see of the credential.
 func (l *logins) offer(ctx context.Context, op string, how login, scope string, credential Credential) (token, error) {
 	switch {
+	case credential.RegistryToken != "":
+		return token{value: "Bearer " + credential.RegistryToken}, nil
 	case how.realm != nil:
 		return l.fetchToken(ctx, op, how, scope, credential)
 	case credential.anonymous():

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -20,7 +21,7 @@ type authFlags struct {
 
 func (a *authFlags) bind(flags *pflag.FlagSet) {
 	a.auth = choice("auto", "anonymous", "basic", "docker", "entra", "azcli", "workload", "managed", "environment")
-	flags.Var(&a.auth, "auth", "which credential to use: auto takes the first of --username, the docker configuration's, Microsoft Entra's (Azure's registries only), and is anonymous when there is none; entra is azidentity's default chain, the four after it are its links")
+	flags.Var(&a.auth, "auth", "which credential to use: auto takes the first of --username, the docker configuration's or podman's, Microsoft Entra's (Azure's registries only), and is anonymous when there is none; docker is docker's and podman's logins; entra is azidentity's default chain, the four after it are its links")
 	a.cloud = choice("auto", "public", "china", "usgov")
 	flags.Var(&a.cloud, "cloud", "where Microsoft Entra is: auto tells by $AZURE_AUTHORITY_HOST, else by the registry's name")
 	flags.StringVar(&a.audience, "audience", "", "the `resource` that Microsoft Entra's tokens are for (default https://containerregistry.azure.net)")
@@ -48,6 +49,9 @@ func (a *authFlags) check(userFlag, passwordStdin bool) error {
 // authEnvironment is what the process inherits that says who we are.
 type authEnvironment struct {
 	dockerConfig  string   // DOCKER_CONFIG
+	podmanFile    string   // REGISTRY_AUTH_FILE
+	runtimeDir    string   // XDG_RUNTIME_DIR
+	configHome    string   // XDG_CONFIG_HOME
 	authorityHost string   // AZURE_AUTHORITY_HOST
 	azureClientID string   // AZURE_CLIENT_ID
 	azureConfig   string   // AZURE_CONFIG_DIR
@@ -58,7 +62,10 @@ type authEnvironment struct {
 
 func readAuthEnvironment() authEnvironment {
 	e := authEnvironment{
-		dockerConfig:  os.Getenv("DOCKER_CONFIG"),
+		dockerConfig:  absolutePath(os.Getenv("DOCKER_CONFIG")),
+		podmanFile:    absolutePath(os.Getenv("REGISTRY_AUTH_FILE")),
+		runtimeDir:    os.Getenv("XDG_RUNTIME_DIR"),
+		configHome:    os.Getenv("XDG_CONFIG_HOME"),
 		authorityHost: os.Getenv("AZURE_AUTHORITY_HOST"),
 		azureClientID: os.Getenv("AZURE_CLIENT_ID"),
 		azureConfig:   os.Getenv("AZURE_CONFIG_DIR"),
@@ -67,6 +74,17 @@ func readAuthEnvironment() authEnvironment {
 	}
 	e.userHome, _ = os.UserHomeDir() // without one there are no files to read
 	return e
+}
+
+// absolutePath is path seen from where we were started, which a daemon leaves.
+func absolutePath(path string) string {
+	if path == "" {
+		return ""
+	}
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path
 }
 
 // home is where the logins are: under sudo, those of the user who called it.
@@ -80,4 +98,22 @@ func (e authEnvironment) home() string {
 // dockerFile is the configuration that docker would read.
 func (e authEnvironment) dockerFile() string {
 	return filepath.Join(absoluteOr(e.dockerConfig, filepath.Join(e.home(), ".docker")), "config.json")
+}
+
+// podmanFiles are where podman, skopeo and buildah look for logins, in their
+// order; see containers-auth.json(5). REGISTRY_AUTH_FILE stands for all.
+func (e authEnvironment) podmanFiles() []string {
+	if e.podmanFile != "" {
+		return []string{e.podmanFile}
+	}
+	uid, runtimeDir, configHome := strconv.Itoa(os.Getuid()), e.runtimeDir, e.configHome
+	if e.sudo != nil { // what we inherit is root's
+		uid, configHome = strconv.FormatUint(uint64(e.sudo.uid), 10), ""
+		runtimeDir = filepath.Join("/run/user", uid)
+	}
+	return []string{
+		filepath.Join(absoluteOr(runtimeDir, filepath.Join("/run/user", uid)), "containers", "auth.json"),
+		filepath.Join("/run/containers", uid, "auth.json"),
+		filepath.Join(absoluteOr(configHome, filepath.Join(e.home(), ".config")), "containers", "auth.json"),
+	}
 }

@@ -11,10 +11,10 @@
 //	config.go config_*.go
 //	               every flag and environment variable
 //	sources.go     who we are to the registry: which source is asked, in order
-//	credential.go password.go docker.go
+//	credential.go password.go docker.go helper.go
 //	entra.go azurecli.go imds.go cloud.go invoker.go
-//	               the sources: given, docker configuration, Microsoft Entra; and
-//	               whose files they read under sudo
+//	               the sources: given, docker's and podman's files, Microsoft Entra;
+//	               and whose files they read under sudo
 //	gate.go        asking the registry at the start, and on if it has to wait
 //	refusal.go     what a refusal means, and what to do about it
 //	named.go       --repository

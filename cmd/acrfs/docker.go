@@ -8,30 +8,26 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
-	"os/exec"
-	"regexp"
+	"path/filepath"
+	"slices"
 	"strings"
-	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/acrfs/acrfs/registry"
 )
 
-const (
-	// dockerConfigLimit is far above what logins add up to.
-	dockerConfigLimit = 4 << 20
-	// helperLimit bounds what a credential helper says; secrets are some KiB.
-	helperLimit = 1 << 20
-	// helperTimeout is long enough for someone to unlock a key ring.
-	helperTimeout = 30 * time.Second
-)
+// dockerConfigLimit is far above what logins add up to.
+const dockerConfigLimit = 4 << 20
 
 // errNothing: the source has no credential for this registry.
 var errNothing = errors.New("no credential")
 
-// dockerLogin reads the login for a registry from a docker configuration, anew
-// each time it is asked: docker login and az acr login change it while a mount
-// runs.
+// dockerLogin reads the login for a registry from a docker configuration, or
+// from podman's file of the same form, anew each time it is asked: docker login
+// and az acr login change it while a mount runs.
 type dockerLogin struct {
 	file string
 	host string
@@ -52,7 +48,30 @@ func (d *dockerLogin) Credential(ctx context.Context) (registry.Credential, erro
 			return credential, err
 		}
 	}
-	return config.login(d.host)
+	credential, err := config.login(d.host)
+	if err != nil && !errors.Is(err, errNothing) {
+		err = fmt.Errorf("%s: %w", d.file, err)
+	}
+	return credential, err
+}
+
+// tool is who keeps logins in the file.
+func (d *dockerLogin) tool() string {
+	if filepath.Base(d.file) == "config.json" {
+		return "docker"
+	}
+	return "podman"
+}
+
+// nullUser is the user name of logins by az acr login.
+const nullUser = "00000000-0000-0000-0000-000000000000"
+
+func (d *dockerLogin) login(credential registry.Credential) login {
+	shown := d.tool() + " login"
+	if user := credential.Username; user != "" && user != "<token>" && user != nullUser {
+		shown += " of " + user
+	}
+	return login{source: d, way: byDocker, shown: shown + " in " + d.file, tool: d.tool()}
 }
 
 // dockerConfig is what concerns logins in docker's config.json.
@@ -67,10 +86,12 @@ type dockerAuth struct {
 	Username      string `json:"username"`
 	Password      string `json:"password"`
 	IdentityToken string `json:"identitytoken"`
+	RegistryToken string `json:"registrytoken"`
 }
 
 func readDockerConfig(file string) (dockerConfig, error) {
-	f, err := os.Open(file)
+	// Without O_NONBLOCK a named pipe would hold us.
+	f, err := os.OpenFile(file, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if errors.Is(err, os.ErrNotExist) {
 		return dockerConfig{}, nil
 	}
@@ -78,6 +99,9 @@ func readDockerConfig(file string) (dockerConfig, error) {
 		return dockerConfig{}, err
 	}
 	defer f.Close()
+	if info, err := f.Stat(); err != nil || info.Mode()&os.ModeNamedPipe != 0 {
+		return dockerConfig{}, errors.Join(err, fmt.Errorf("%s is no file", file))
+	}
 	text, err := io.ReadAll(io.LimitReader(f, dockerConfigLimit+1))
 	if err != nil {
 		return dockerConfig{}, err
@@ -116,39 +140,49 @@ func (c dockerConfig) helper(host string) string {
 	return c.CredsStore
 }
 
-// login reads what is in the file itself.
+// login reads what is in the file itself. What cannot be a login of the
+// registry's is an error, lest its user be taken for nobody.
 func (c dockerConfig) login(host string) (registry.Credential, error) {
-	keys := dockerKeys(host)
-	for _, key := range keys {
-		if credential := c.Auths[key].credential(); credential != (registry.Credential{}) {
-			return credential, nil
+	for _, key := range dockerKeys(host) {
+		if auth, ok := c.Auths[key]; ok && auth != (dockerAuth{}) {
+			return auth.credential(key)
 		}
 	}
-	// Old tools wrote whole URLs as keys.
-	for key, auth := range c.Auths {
-		_, rest, isURL := strings.Cut(key, "://")
-		name, _, isPath := strings.Cut(rest, "/")
-		if credential := auth.credential(); (isURL || isPath) && name == host && credential != (registry.Credential{}) {
-			return credential, nil
+	// People write names in capitals, and old tools wrote whole URLs. Of
+	// several, the same one is taken each time.
+	for _, key := range slices.Sorted(maps.Keys(c.Auths)) {
+		if auth := c.Auths[key]; strings.EqualFold(dockerHost(key), host) && auth != (dockerAuth{}) {
+			return auth.credential(key)
 		}
 	}
 	return registry.Credential{}, errNothing
 }
 
-func (a dockerAuth) credential() registry.Credential {
-	if a.IdentityToken != "" {
-		return registry.Credential{IdentityToken: a.IdentityToken}
+// dockerHost is the registry that a key names. Podman's keys may go on with a
+// repository, whose login is not the registry's.
+func dockerHost(key string) string {
+	if _, rest, isURL := strings.Cut(key, "://"); isURL {
+		key, _, _ = strings.Cut(rest, "/")
 	}
-	if text, err := base64.StdEncoding.DecodeString(a.Auth); err == nil {
-		// Docker pads short ones with NUL.
-		if user, password, ok := strings.Cut(strings.TrimRight(string(text), "\x00"), ":"); ok && password != "" {
-			return registry.Credential{Username: user, Password: password}
-		}
+	return key
+}
+
+func (a dockerAuth) credential(key string) (registry.Credential, error) {
+	switch {
+	case a.IdentityToken != "":
+		return registry.Credential{IdentityToken: a.IdentityToken}, nil
+	case a.RegistryToken != "":
+		return registry.Credential{RegistryToken: a.RegistryToken}, nil
+	case a.Auth == "" && a.Username != "" && a.Password != "":
+		return registry.Credential{Username: a.Username, Password: a.Password}, nil
 	}
-	if a.Username != "" && a.Password != "" {
-		return registry.Credential{Username: a.Username, Password: a.Password}
+	text, err := base64.StdEncoding.DecodeString(a.Auth)
+	// Docker pads short ones with NUL.
+	user, password, ok := strings.Cut(strings.TrimRight(string(text), "\x00"), ":")
+	if err != nil || !ok || password == "" {
+		return registry.Credential{}, fmt.Errorf("the login for %q holds no user and password", key)
 	}
-	return registry.Credential{}
+	return registry.Credential{Username: user, Password: password}, nil
 }
 
 // dockerKeys are the names that docker keeps a registry's login under. Docker
@@ -159,56 +193,4 @@ func dockerKeys(host string) []string {
 		return []string{"https://index.docker.io/v1/", "index.docker.io", "docker.io"}
 	}
 	return []string{host, "https://" + host, "http://" + host}
-}
-
-// helperName keeps a configuration from naming programs by path.
-var helperName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
-
-// askHelper runs docker-credential-NAME get, as docker does.
-func (d *dockerLogin) askHelper(ctx context.Context, name string) (registry.Credential, error) {
-	program := "docker-credential-" + name
-	if !helperName.MatchString(name) {
-		return registry.Credential{}, fmt.Errorf("%s names a credential helper %q, which is no name of one", d.file, name)
-	}
-	ctx, cancel := context.WithTimeout(ctx, helperTimeout)
-	defer cancel()
-	cmd := d.owner.command(ctx, program, "get")
-	cmd.Stdin = strings.NewReader(dockerKeys(d.host)[0])
-	var stdout, stderr limitedBuffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err := cmd.Run()
-	var exit *exec.ExitError
-	switch {
-	case ctx.Err() != nil:
-		return registry.Credential{}, fmt.Errorf("%s did not answer: %w", program, ctx.Err())
-	case errors.As(err, &exit):
-		// Helpers report on stdout, in a sentence that docker fixed.
-		said := strings.TrimSpace(stdout.String() + " " + stderr.String())
-		if strings.Contains(said, "credentials not found") {
-			return registry.Credential{}, errNothing
-		}
-		if strings.Contains(said, "Secret") {
-			said = "it failed" // half an answer
-		}
-		said = strings.Join(strings.Fields(said), " ")
-		return registry.Credential{}, fmt.Errorf("%s: %s", program, said[:min(len(said), 200)])
-	case err != nil:
-		return registry.Credential{}, fmt.Errorf("%s, which %s names: %w", program, d.file, err)
-	}
-	var answer struct{ Username, Secret string }
-	if json.Unmarshal(stdout.Bytes(), &answer) != nil {
-		return registry.Credential{}, fmt.Errorf("%s: its answer is not JSON", program)
-	}
-	if answer.Secret == "" {
-		return registry.Credential{}, errNothing
-	}
-	return registry.Credential{Username: answer.Username, Password: answer.Secret}, nil
-}
-
-// limitedBuffer keeps the beginning of what is written to it.
-type limitedBuffer struct{ bytes.Buffer }
-
-func (b *limitedBuffer) Write(p []byte) (int, error) {
-	b.Buffer.Write(p[:min(len(p), helperLimit-b.Len())])
-	return len(p), nil
 }

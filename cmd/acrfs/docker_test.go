@@ -1,11 +1,18 @@
 package main
 
 import (
+	"context"
+	"encoding/base64"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/acrfs/acrfs/registry"
 )
@@ -47,6 +54,12 @@ func TestDockerConfigurationGivesTheLoginOfTheHost(t *testing.T) {
 			want: registry.Credential{Username: "alice", Password: "a:b"}},
 		"whole URL": {config: `{"auths":{"https://contoso.azurecr.io/v1/":{"auth":"` + user64 + `"}}}`,
 			want: registry.Credential{Username: "alice", Password: "hunter2"}},
+		"registry token": {config: `{"auths":{"contoso.azurecr.io":{"registrytoken":"access"}}}`,
+			want: registry.Credential{RegistryToken: "access"}},
+		"name in capitals": {config: `{"auths":{"Contoso.azurecr.io":{"auth":"` + user64 + `"}}}`,
+			want: registry.Credential{Username: "alice", Password: "hunter2"}},
+		"repository of podman's": {config: `{"auths":{"contoso.azurecr.io/team":{"auth":"b3RoZXI6cHc="},"https://contoso.azurecr.io":{"auth":"` + user64 + `"}}}`,
+			want: registry.Credential{Username: "alice", Password: "hunter2"}},
 		"Docker Hub": {config: `{"auths":{"https://index.docker.io/v1/":{"auth":"` + user64 + `"}}}`, host: "registry-1.docker.io",
 			want: registry.Credential{Username: "alice", Password: "hunter2"}},
 		"helper of the host": {config: `{"credHelpers":{"contoso.azurecr.io":"one"},"credsStore":"two"}`,
@@ -77,7 +90,7 @@ func TestDockerConfigurationWithoutALogin(t *testing.T) {
 		"another host":   `{"auths":{"contoso.azurecr.io.evil.example":{"auth":"` + user64 + `"},"azurecr.io":{"auth":"` + user64 + `"}}}`,
 		"another's URL":  `{"auths":{"https://evil.example/contoso.azurecr.io":{"auth":"` + user64 + `"}}}`,
 		"an empty entry": `{"auths":{"contoso.azurecr.io":{}}}`,
-		"half an entry":  `{"auths":{"contoso.azurecr.io":{"auth":"!!!"}}}`,
+		"a repository's": `{"auths":{"contoso.azurecr.io/team":{"auth":"` + user64 + `"}}}`,
 	} {
 		if got, err := dockerHome(t, config, nil).Credential(t.Context()); !errors.Is(err, errNothing) || got != (registry.Credential{}) {
 			t.Errorf("%s: got %+v, %v; want nothing", name, got, err)
@@ -98,6 +111,11 @@ func TestFailingDockerConfigurationSaysWhy(t *testing.T) {
 	}{
 		"not JSON":          {config: `{"auths":{"contoso.azurecr.io":{"auth":"hunter2"}`, want: "not JSON"},
 		"not an object":     {config: `{"auths":"hunter2"}`, want: "not a docker configuration"},
+		"not base64":        {config: `{"auths":{"contoso.azurecr.io":{"auth":"!hunter2!"}}}`, want: `config.json: the login for "contoso.azurecr.io" holds no user and password`},
+		"no colon":          {config: `{"auths":{"contoso.azurecr.io":{"auth":"aHVudGVyMg=="}}}`, want: "holds no user and password"},
+		"no password":       {config: `{"auths":{"contoso.azurecr.io":{"username":"alice"}}}`, want: "holds no user and password"},
+		"helper is silent":  {config: `{"credsStore":"two"}`, helpers: map[string]string{"two": `exit 3`}, want: "docker-credential-two: exit status 3"},
+		"helper babbles":    {config: `{"credsStore":"two"}`, helpers: map[string]string{"two": `head -c 9000000 /dev/zero | tr '\0' x`}, want: "not JSON"},
 		"helper missing":    {config: `{"credsStore":"nowhere"}`, want: "docker-credential-nowhere"},
 		"helper by a path":  {config: `{"credsStore":"../../tmp/evil"}`, want: "no name of one"},
 		"helper fails":      {config: `{"credsStore":"two"}`, helpers: map[string]string{"two": `echo "the key ring is locked" >&2; exit 1`}, want: "docker-credential-two: the key ring is locked"},
@@ -129,6 +147,92 @@ func TestDockerConfigurationIsReadAnew(t *testing.T) {
 	}
 }
 
+// What a helper started does not outlive the wait for it.
+func TestHelperThatHangsIsEndedWithAllThatItStarted(t *testing.T) {
+	d := dockerHome(t, `{"credsStore":"two"}`, nil)
+	pid := filepath.Join(filepath.Dir(d.file), "pid")
+	t.Setenv("PATH", script(t, "docker-credential-two", "sleep 600 & echo $! >"+pid+".new; mv "+pid+".new "+pid+"; wait")+":"+os.Getenv("PATH"))
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		_, err := d.Credential(ctx)
+		ended <- err
+	}()
+	var started int
+	eventually(t, "the helper", func() bool {
+		text, err := os.ReadFile(pid)
+		started, _ = strconv.Atoi(strings.TrimSpace(string(text)))
+		return err == nil
+	})
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want the caller's own end", err)
+	}
+	eventually(t, "the end of what the helper started", func() bool {
+		state, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", started))
+		return err != nil || strings.Contains(string(state), ") Z ") // gone, or waiting to be buried
+	})
+}
+
+func TestNamedPipeIsNoDockerConfiguration(t *testing.T) {
+	d := &dockerLogin{file: filepath.Join(t.TempDir(), "config.json"), host: anyHost}
+	if err := unix.Mkfifo(d.file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Credential(t.Context()); err == nil || !strings.Contains(err.Error(), "is no file") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestLoginsOfPodmanComeAfterDockers(t *testing.T) {
+	home := t.TempDir()
+	write := func(name, user string) {
+		file := filepath.Join(home, name)
+		auth := base64.StdEncoding.EncodeToString([]byte(user + ":hunter2"))
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte(`{"auths":{"`+anyHost+`":{"auth":"`+auth+`"}}}`), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	env := authEnvironment{userHome: home, runtimeDir: filepath.Join(home, "run")}
+	find := func(env authEnvironment) string {
+		found, err := (&sources{host: anyHost, env: env}).docker(t.Context())
+		if err != nil {
+			return err.Error()
+		}
+		return strings.ReplaceAll(found.shown, home, "HOME")
+	}
+	check := func(env authEnvironment, want string) {
+		t.Helper()
+		if got := find(env); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+	check(env, errNothing.Error())
+	write(".config/containers/auth.json", "config")
+	check(env, "podman login of config in HOME/.config/containers/auth.json")
+	write("run/containers/auth.json", "runtime")
+	check(env, "podman login of runtime in HOME/run/containers/auth.json")
+	env.podmanFile = filepath.Join(home, "named.json")
+	check(env, errNothing.Error())
+	write("named.json", "named")
+	check(env, "podman login of named in HOME/named.json")
+	write(".docker/config.json", "docker")
+	check(env, "docker login of docker in HOME/.docker/config.json")
+
+	if err := os.WriteFile(filepath.Join(home, ".docker/config.json"), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	found, err := (&sources{host: anyHost, env: env}).docker(t.Context())
+	if err != nil || found.tool != "podman" || found.failed == nil || !strings.Contains(found.failed.Error(), "not JSON") {
+		t.Errorf("got %+v, %v; want podman's, and what is wrong with docker's", found, err)
+	}
+	env.sudo = &invoker{name: "alice", home: home, uid: 4242, gid: 4242}
+	env.podmanFile = ""
+	if got, want := env.podmanFiles(), []string{"/run/user/4242/containers/auth.json", "/run/containers/4242/auth.json", filepath.Join(home, ".config/containers/auth.json")}; !slices.Equal(got, want) {
+		t.Errorf("under sudo: got %q, want %q", got, want)
+	}
+}
+
 func FuzzParseDockerConfig(f *testing.F) {
 	f.Add([]byte(`{"auths":{"contoso.azurecr.io":{"auth":"`+user64+`"}},"credsStore":"x"}`), anyHost)
 	f.Add([]byte(`{"auths":{"https://contoso.azurecr.io/v1/":{"identitytoken":"t"}},"credHelpers":{"a":"b"}}`), anyHost)
@@ -142,6 +246,9 @@ func FuzzParseDockerConfig(f *testing.F) {
 			return
 		}
 		credential, err := config.login(host)
+		if err != nil && len(err.Error()) > 4*len(text)+100 {
+			t.Errorf("an error of %d bytes", len(err.Error()))
+		}
 		if (err == nil) == (credential == registry.Credential{}) {
 			t.Errorf("got %+v with %v", credential, err)
 		}

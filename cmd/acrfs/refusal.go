@@ -44,7 +44,7 @@ func (who login) advice(host, said string, e *registry.Error, perRepository bool
 	case byPassword:
 		return fmt.Sprintf("refused %s (%s): check the name and the password; a token's password may have expired, an admin account may be off", who.shown, said)
 	case byDocker:
-		return fmt.Sprintf("refused the %s (%s): run %s", who.shown, said, dockerAdvice(host))
+		return fmt.Sprintf("refused the %s (%s): run %s", who.shown, said, dockerAdvice(host, who.tool))
 	case byEntra:
 		switch {
 		case strings.Contains(strings.ToLower(e.Message), "arm aad token"):
@@ -64,12 +64,12 @@ func (who login) advice(host, said string, e *registry.Error, perRepository bool
 	return fmt.Sprintf("lets nobody in without a login (%s)%s: run docker login %s, or give --username NAME --password-stdin", said, missed, host)
 }
 
-// dockerAdvice is how the docker configuration gets a login for a registry.
-func dockerAdvice(host string) string {
-	if name, _, ok := azureRegistry(host); ok {
+// dockerAdvice is how a file of docker's or podman's gets a login for a registry.
+func dockerAdvice(host, tool string) string {
+	if name, _, ok := azureRegistry(host); ok && tool == "docker" {
 		return "az acr login --name " + name
 	}
-	return "docker login " + host
+	return tool + " login " + host
 }
 
 // expired are Entra's codes for logins that were good once: by age, by a

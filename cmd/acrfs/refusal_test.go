@@ -69,7 +69,7 @@ func (aToken) GetToken(context.Context, policy.TokenRequestOptions) (azcore.Acce
 
 func TestRefusalsSayWhatToDo(t *testing.T) {
 	entra := login{source: registry.StaticCredential(registry.Credential{Entra: registry.NewEntra(aToken{}, "")}), way: byEntra, shown: "Microsoft Entra as alice@contoso.com of the Azure CLI"}
-	docker := login{source: registry.StaticCredential(registry.Credential{IdentityToken: "hunter2"}), way: byDocker, shown: "docker login in /home/alice/.docker/config.json"}
+	docker := login{source: registry.StaticCredential(registry.Credential{IdentityToken: "hunter2"}), way: byDocker, tool: "docker", shown: "docker login in /home/alice/.docker/config.json"}
 	user := login{source: registry.StaticCredential(registry.Credential{Username: "ci", Password: "hunter2"}), way: byPassword, shown: "user ci"}
 	nobodys := login{shown: "anonymous", missed: []string{"no login for it in /home/alice/.docker/config.json", "no Microsoft Entra identity here"}}
 	refused, empty := answer{401, unauthorized}, answer{401, ""}

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -18,7 +19,7 @@ type way int
 const (
 	byNobody   way = iota // anonymous
 	byPassword            // given by flag or environment
-	byDocker              // from the docker configuration
+	byDocker              // from a file of docker's or podman's
 	byEntra               // from Microsoft Entra
 )
 
@@ -47,7 +48,7 @@ func (s *sources) find(ctx context.Context) (login, error) {
 	case "docker":
 		found, err := s.docker(ctx)
 		if errors.Is(err, errNothing) {
-			return login{}, fmt.Errorf("--auth docker: no login for %s in %s%s: run %s", s.host, s.env.dockerFile(), s.env.whose(), dockerAdvice(s.host))
+			return login{}, fmt.Errorf("--auth docker: no login for %s in %s: run %s", s.host, s.looked(), dockerAdvice(s.host, "docker"))
 		}
 		return found, err
 	case "auto":
@@ -70,11 +71,13 @@ func (s *sources) first(ctx context.Context) (login, error) {
 	switch {
 	case err == nil:
 		return found, nil
+	case ctx.Err() != nil:
+		return login{}, ctx.Err()
 	case !errors.Is(err, errNothing):
 		failed = append(failed, err)
 	}
 	var missed []string
-	missed = append(missed, "no login for it in "+s.env.dockerFile()+s.env.whose())
+	missed = append(missed, "no login for it in "+s.looked())
 	if s.azure() {
 		found, err := entraLogin(ctx, "entra", s.host, s.flags, s.env, s.roots)
 		switch {
@@ -92,7 +95,7 @@ func (s *sources) first(ctx context.Context) (login, error) {
 	if len(failed) > 0 {
 		var lines []string
 		for _, err := range failed {
-			lines = append(lines, err.Error())
+			lines = append(lines, strings.ReplaceAll(err.Error(), "\n", "; "))
 		}
 		return login{}, errors.New(strings.Join(lines, "; ") + " (or give --auth anonymous)")
 	}
@@ -106,24 +109,47 @@ func (s *sources) azure() bool {
 	return ok || s.flags.cloud.chosen != "auto" || s.flags.audience != ""
 }
 
-func (s *sources) docker(ctx context.Context) (login, error) {
-	source := &dockerLogin{file: s.env.dockerFile(), host: s.host, owner: s.env.sudo}
-	credential, err := source.Credential(ctx)
-	if errors.Is(err, errNothing) {
-		return login{}, err
-	}
-	if err != nil {
-		return login{}, fmt.Errorf("the docker login cannot be read: %w", err)
-	}
-	shown := "docker login"
-	if user := credential.Username; user != "" && user != "<token>" && user != nullUser {
-		shown += " of " + user
-	}
-	return login{source: source, way: byDocker, shown: shown + " in " + source.file + s.env.whose()}, nil
+// files are where docker and podman keep logins, docker's own first.
+func (s *sources) files() []string {
+	return append([]string{s.env.dockerFile()}, s.env.podmanFiles()...)
 }
 
-// nullUser is the user name of logins by az acr login.
-const nullUser = "00000000-0000-0000-0000-000000000000"
+// docker returns the first login in a file of docker's or podman's, or
+// errNothing. A file that cannot be read is passed over for one that can, and
+// named.
+func (s *sources) docker(ctx context.Context) (login, error) {
+	var failed []error
+	for _, file := range s.files() {
+		source := &dockerLogin{file: file, host: s.host, owner: s.env.sudo}
+		credential, err := source.Credential(ctx)
+		switch {
+		case err == nil:
+			found := source.login(credential)
+			found.shown += s.env.whose()
+			found.failed = errors.Join(failed...)
+			return found, nil
+		case ctx.Err() != nil:
+			return login{}, ctx.Err()
+		case !errors.Is(err, errNothing):
+			failed = append(failed, fmt.Errorf("the %s login cannot be read: %w", source.tool(), err))
+		}
+	}
+	if len(failed) > 0 {
+		return login{}, errors.Join(failed...)
+	}
+	return login{}, errNothing
+}
+
+// looked names the files in which there is no login.
+func (s *sources) looked() string {
+	files := s.files()[:1]
+	for _, file := range s.files()[1:] {
+		if _, err := os.Stat(file); err == nil {
+			files = append(files, file)
+		}
+	}
+	return strings.Join(files, " or ") + s.env.whose()
+}
 
 // whose says whose files were read when that is not obvious.
 func (e authEnvironment) whose() string {

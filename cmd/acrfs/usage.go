@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -151,7 +152,14 @@ func distance(a, b string) int {
 	return row[len(b)]
 }
 
-// oneLine keeps an error that others wrote on one line.
+// oneLine keeps an error that others wrote on one line, without what would
+// steer a terminal.
 func oneLine(err error) string {
-	return strings.Join(strings.Fields(err.Error()), " ")
+	printed := strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) || unicode.IsSpace(r) {
+			return r
+		}
+		return -1
+	}, err.Error())
+	return strings.Join(strings.Fields(printed), " ")
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"strings"
 	"testing"
 
@@ -140,5 +141,11 @@ func TestDistance(t *testing.T) {
 		if got := distance(row.b, row.a); got != row.want {
 			t.Errorf("distance(%q, %q) = %d, want %d", row.b, row.a, got, row.want)
 		}
+	}
+}
+
+func TestErrorsOfOthersDoNotSteerTheTerminal(t *testing.T) {
+	if got, want := oneLine(errors.New("bad \x1b[31m red \a\u202ething\r\n\tend  é")), "bad [31m red thing end é"; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
