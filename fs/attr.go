@@ -160,8 +160,7 @@ func (n *node) Setattr(ctx context.Context, f fusefs.FileHandle, in *fuse.SetAtt
 func (n *node) Setxattr(ctx context.Context, name string, value []byte, flags uint32) syscall.Errno {
 	if n.t.writable != nil && !strings.HasPrefix(name, ociPrefix) {
 		where := n.self().where()
-		n.t.audit.end(n.t.audit.entry(ctx, "setxattr "+name, where), outcomeRefused, errNoSupport)
-		return n.t.fail("setxattr", where, errNoSupport)
+		return n.t.fail("setxattr", where, n.t.audit.end(n.t.audit.entry(ctx, "setxattr "+name, where), outcomeRefused, cannotSet(nil, name, flags)))
 	}
 	return n.refuse(ctx, "setxattr "+name, "")
 }

@@ -56,21 +56,32 @@ func (a *audit) begin(line auditLine) error {
 	return a.write(line)
 }
 
-// end writes what became of it. The change is done; a line that cannot be
-// written any more is an error of the log, not of the change.
-func (a *audit) end(line auditLine, outcome string, err error) {
+// end writes what became of it, and returns err as one that has its line. The
+// change is done; a line that cannot be written any more is an error of the
+// log, not of the change.
+func (a *audit) end(line auditLine, outcome string, err error) error {
 	line.Outcome = outcome
+	values := []any{"action", line.Action, "item", line.Item, "outcome", outcome, "uid", line.UID, "pid", line.PID}
 	level := slog.LevelInfo
 	if err != nil {
 		line.Reason = err.Error()
-		level = slog.LevelWarn
+		level = max(slog.LevelWarn, severity(err))
+		values = append(values, "errno", errnoOf(err).Error(), "reason", line.Reason)
 	}
-	a.log.Log(context.Background(), level, "change", "action", line.Action, "item", line.Item,
-		"outcome", outcome, "uid", line.UID, "pid", line.PID, "reason", line.Reason)
+	a.log.Log(context.Background(), level, "change", values...)
 	if err := a.write(line); err != nil {
 		a.log.Error("audit log", "err", err)
 	}
+	if err != nil {
+		return writtenDown{err}
+	}
+	return nil
 }
+
+// writtenDown is an error that has its line already.
+type writtenDown struct{ error }
+
+func (w writtenDown) Unwrap() error { return w.error }
 
 func (a *audit) write(line auditLine) error {
 	a.mu.Lock()

@@ -3,6 +3,7 @@ package fs
 import (
 	"context"
 	"syscall"
+	"time"
 
 	fusefs "github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -33,6 +34,9 @@ func (d *blobsDir) Lookup(ctx context.Context, name string, out *fuse.EntryOut) 
 	}
 	ctx, done := d.t.opContext(ctx)
 	defer done()
+	if _, gone := d.repo.changedBlobs.apply(dgst.String(), time.Now(), facts{}); gone {
+		return nil, d.t.fail("lookup", join(d.where(), name), errNotFound)
+	}
 	size, err := d.t.blobSize(ctx, d.repo.name, dgst)
 	if err != nil && unanswered(err) {
 		// What is cached stays readable by digest.
@@ -55,7 +59,7 @@ func (d *blobsDir) Unlink(ctx context.Context, name string) syscall.Errno {
 	}
 	ctx, done := d.t.opContext(ctx)
 	defer done()
-	err := d.t.permitted(ctx, "delete blob", registry.Ref{Repository: d.repo.name, Digest: dgst})
+	err := d.t.permittedDeletion(ctx, "delete blob", registry.Ref{Repository: d.repo.name, Digest: dgst})
 	if err == nil {
 		err = d.repo.deleteBlob(ctx, dgst)
 	}

@@ -21,6 +21,7 @@ type changes struct {
 	mu    sync.Mutex // guards what follows
 	items map[string]change
 	seq   uint64 // moves with every change that is visible
+	flags uint64 // moves with every update
 }
 
 type change struct {
@@ -41,6 +42,9 @@ func (c *changes) version() uint64 {
 func (c *changes) set(key string, ch change) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if ch.facts != nil {
+		c.flags++
+	}
 	if c.items == nil {
 		c.items = make(map[string]change)
 	}
@@ -59,9 +63,17 @@ func (c *changes) takeAlong(key string, stamp int64) {
 	c.set(key, change{at: time.Now(), gone: true, took: true, stamp: stamp})
 }
 
-// update notes what the registry said after an update.
+// update notes what the registry said after an update. Those of one item do not
+// cross: the kernel sets the attributes of a directory one after the other.
 func (c *changes) update(key string, f facts) {
 	c.set(key, change{at: time.Now(), facts: &f})
+}
+
+// flagsSet tells states of the items' flags apart.
+func (c *changes) flagsSet() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.flags
 }
 
 // ghost tells whether an item that is gone may still be removed.

@@ -33,8 +33,7 @@ func (t *tree) remove(ctx context.Context, d deletion) error {
 	line := t.audit.entry(ctx, d.action, d.ref.String())
 	_, err := t.deletions.do(ctx, d.action+" "+d.ref.String(), func(ctx context.Context) (struct{}, error) {
 		outcome, err := t.removeNow(ctx, d, line)
-		t.audit.end(line, outcome, err)
-		return struct{}{}, err
+		return struct{}{}, t.audit.end(line, outcome, err)
 	})
 	return err
 }
@@ -44,7 +43,7 @@ func (t *tree) removeNow(ctx context.Context, d deletion, line auditLine) (outco
 		return outcomeRefused, err
 	}
 	if t.writable.DryRun && !d.blob {
-		if err := t.repository(d.ref.Repository).repositoryLock(ctx); err != nil {
+		if err := t.repository(d.ref.Repository).repositoryLock(ctx, d.ref); err != nil {
 			return outcomeRefused, err
 		}
 	}
@@ -84,7 +83,7 @@ func (t *tree) removeNow(ctx context.Context, d deletion, line auditLine) (outco
 func (t *tree) rmdir(ctx context.Context, action string, ref registry.Ref, where string, remove func(ctx context.Context, where string) error) syscall.Errno {
 	ctx, done := t.opContext(ctx)
 	defer done()
-	err := t.permitted(ctx, action, ref)
+	err := t.permittedDeletion(ctx, action, ref)
 	if err == nil {
 		err = remove(ctx, where)
 	}
@@ -158,7 +157,9 @@ func (r *repository) noteManifestGone(ctx context.Context, e manifestEntry) {
 	for _, tag := range e.tags {
 		r.changedTags.takeAlong(tag, r.lastUpdate(tag, e))
 	}
-	if s := r.tags.last(); s != nil {
+	if s := r.tags.last(); s != nil && s.value.withoutDigests() && !r.t.writable.DryRun {
+		r.tags.drop() // it does not tell which of them went
+	} else if s != nil {
 		for _, tag := range s.value {
 			if tag.digest == e.digest {
 				r.changedTags.takeAlong(tag.name, tag.updated)
@@ -217,7 +218,12 @@ func (r *repository) deleteBlob(ctx context.Context, d digest.Digest) error {
 			}
 			return nil
 		},
-		done: func(context.Context) { r.t.sizes.Remove(blobKey{r.name, d}) },
+		done: func(context.Context) {
+			r.t.sizes.Remove(blobKey{r.name, d})
+			if r.t.writable.DryRun {
+				r.changedBlobs.remove(d.String(), 0) // the registry would still have it
+			}
+		},
 	})
 }
 

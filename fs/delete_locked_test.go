@@ -79,10 +79,14 @@ func TestRefusalSaysWhichFlagOnWhichLevel(t *testing.T) {
 }
 
 func TestDryRunRefusesWhatTheRegistryWouldRefuse(t *testing.T) {
-	w := mounted(t, Config{Writable: &Writable{DryRun: true}})
+	w := mounted(t, Config{Writable: &Writable{DryRun: true, AllowBlobDelete: true}})
 	w.fails("rm -r $R/_manifests/$(getfattr --absolute-names --only-values -n user.acr.digest $R/_tags/v1)", "Operation not permitted")
 	w.set(registry.Ref{Repository: helloWorld + "/docs"}, noWrite)
 	w.fails("rm -r $R/docs/_tags/latest", "Operation not permitted")
+	w.set(registry.Ref{Repository: "models/tiny"}, noDelete)
+	w.fails("rm -r $M/models/tiny", "cannot remove '"+w.path("models/tiny")+"': Operation not permitted")
+	blob := "$M/charts/hello/_blobs/sha256:" + w.run("sha256sum $M/charts/hello/_tags/0.1.0/config.json | cut -d' ' -f1")
+	w.run("rm " + blob + " && ! test -e " + blob + " && ls $M/charts/hello/_tags/0.1.0/config.json")
 	if n := w.requests(http.MethodDelete); n != 0 {
 		t.Errorf("%d deletions were sent", n)
 	}
@@ -212,9 +216,16 @@ func TestEveryRefusalHasItsLine(t *testing.T) {
 		{"rm -rf $M/models/tiny", "not permitted", `"reason":"outside the prefix that is writable"`},
 		{"rm -f $R/_blobs/$(getfattr --absolute-names --only-values -n user.oci.digest $R/docs/_tags/latest/config.json)", "not permitted", `"action":"delete blob"`},
 	} {
+		logged := len(w.log.String())
 		w.fails(row.script, row.words)
 		if !strings.Contains(auditLog.String(), row.want) {
 			t.Errorf("%s: no line with %s:\n%s", row.script, row.want, auditLog.String())
+		}
+		lines := slices.DeleteFunc(strings.Split(w.log.String()[logged:], "\n"), func(line string) bool {
+			return !strings.Contains(line, "level=WARN") || strings.Contains(line, "unlink")
+		})
+		if len(lines) != 1 || !strings.Contains(lines[0], "msg=change") || !strings.Contains(lines[0], "errno=") {
+			t.Errorf("%s: want one line in the log, got\n%s", row.script, strings.Join(lines, "\n"))
 		}
 	}
 	for line := range strings.Lines(auditLog.String()) {

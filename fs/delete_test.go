@@ -71,12 +71,17 @@ func TestToolsGoneAstrayDeleteNothing(t *testing.T) {
 		"install " + src + "/config.json $R/docs/_tags/latest/config.json",
 		"tar -xf " + src + "/x.tar -C $R/docs/_tags/latest",
 		"rsync -r --delete " + src + "/empty/ $R/docs/_tags/latest/ && false",
+		"rsync -r --delete " + src + "/empty/ $R/docs/_tags/",
+		"rsync -aH --delete " + src + "/empty/ $M/",
 		"echo x > $R/docs/_tags/latest/config.json",
 		"mv $R/docs/_tags/latest/config.json $R/docs/_tags/latest/other",
 	} {
 		if out, err := w.sh(script); err == nil {
 			t.Errorf("%s succeeded: %s", script, out)
 		}
+	}
+	if !strings.Contains(w.log.String(), "rsync deletes nothing here") {
+		t.Error("the log does not say why rsync --delete is refused")
 	}
 	w.run("mv $R/docs/_tags/latest/manifest.json " + src + "/moved || true")
 	w.run("rsync -r --remove-source-files $R/docs/_tags/latest/ " + src + "/synced/")

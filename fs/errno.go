@@ -48,11 +48,13 @@ var errnos = []struct {
 	{errNeeded, syscall.EBUSY},
 	{errExists, syscall.EEXIST},
 	{errInvalid, syscall.EINVAL},
+	{errNoName, syscall.EINVAL},
 	{errNoSupport, syscall.ENOTSUP},
 	{errNotAllowed, syscall.EPERM},
 	{errOutside, syscall.EPERM},
 	{errBlobs, syscall.EPERM},
 	{errMaximum, syscall.EPERM},
+	{errMirror, syscall.EPERM},
 	{errLocked, syscall.EPERM},
 	{errNoData, syscall.ENODATA},
 	{errTooBig, syscall.E2BIG},
@@ -71,22 +73,29 @@ func errnoOf(err error) syscall.Errno {
 	return syscall.EIO
 }
 
+// severity is the level of an error in the log. What people do all day without
+// anything being wrong (a missing name, an interrupted call, a refused change)
+// is Debug; broken content is Error; the rest is Warn.
+func severity(err error) slog.Level {
+	if errors.Is(err, cache.ErrCorrupt) || errors.Is(err, registry.ErrCorrupt) {
+		return slog.LevelError
+	}
+	switch errnoOf(err) {
+	case syscall.ENOENT, syscall.EINTR, syscall.EROFS, syscall.ENODATA, syscall.ESTALE, syscall.ENOTEMPTY:
+		return slog.LevelDebug
+	}
+	return slog.LevelWarn
+}
+
 // fail is how every failed operation ends: it translates err and logs it, here
-// and nowhere else. What people do all day without anything being wrong (a
-// missing name, an interrupted call, a refused change) is Debug; broken
-// content is Error; the rest is Warn.
+// and nowhere else. Only changes on a writable mount, and refusals of such, have
+// their line from audit.end, which is also the audit log's.
 func (t *tree) fail(op, path string, err error) syscall.Errno {
 	errno := errnoOf(err)
-	level := slog.LevelWarn
-	switch {
-	case errors.Is(err, cache.ErrCorrupt), errors.Is(err, registry.ErrCorrupt):
-		level = slog.LevelError
-	case errno == syscall.ENOENT, errno == syscall.EINTR, errno == syscall.EROFS,
-		errno == syscall.ENODATA, errno == syscall.ESTALE, errno == syscall.ENOTEMPTY:
-		level = slog.LevelDebug
-	}
 	t.stats.failures.Add(1)
-	t.log.Log(context.Background(), level, "operation failed",
-		"op", op, "path", path, "errno", errno.Error(), "err", err)
+	if _, told := errors.AsType[writtenDown](err); !told {
+		t.log.Log(context.Background(), severity(err), "operation failed",
+			"op", op, "path", path, "errno", errno.Error(), "err", err)
+	}
 	return errno
 }

@@ -106,6 +106,9 @@ func (l tagList) find(name string) (tagEntry, bool) {
 	return l[i], true
 }
 
+// withoutDigests tells whether the registry does not say what tags point to.
+func (l tagList) withoutDigests() bool { return len(l) > 0 && l[0].digest == "" }
+
 // listTags collects a whole listing; an error in it is the answer.
 func listTags(ctx context.Context, from Catalog, repo string) (tagList, error) {
 	var list tagList

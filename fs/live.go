@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/acrfs/acrfs/registry"
 )
 
 // What is live in a repository: a manifest that a tag or a delete-lock holds,
@@ -25,63 +28,140 @@ const liveTrust = 10 * time.Second
 // indexReads is how many indexes are read at the same time.
 const indexReads = 8
 
-// relations remembers, for one snapshot of the manifests, what each of them
-// belongs to.
+// relations are what each manifest of a repository belongs to.
 type relations struct {
-	mu      sync.Mutex // guards what follows
-	seq     uint64
+	// The indexes that point to a manifest, and the referrers of it that a
+	// lock keeps.
 	parents map[digest.Digest][]digest.Digest
+	// The indexes that cannot be read, and why: what they point to is unknown.
+	unread map[digest.Digest]error
+	// The tags on manifests that the listing hides.
+	hidden map[digest.Digest][]datedTag
 }
 
-// parents returns what each manifest belongs to: the indexes that point to it,
-// and the referrers of it that a lock keeps. Every index and every locked
-// manifest of the repository is read, once: their contents are cached by digest.
-func (r *repository) parents(ctx context.Context, s *snapshot[*manifestList]) (map[digest.Digest][]digest.Digest, error) {
-	r.relations.mu.Lock()
-	if r.relations.parents != nil && r.relations.seq == s.seq {
-		defer r.relations.mu.Unlock()
-		return r.relations.parents, nil
-	}
-	r.relations.mu.Unlock()
+type datedTag struct {
+	tagEntry
+	at time.Time
+}
 
-	var mu sync.Mutex // guards parents
-	parents := make(map[digest.Digest][]digest.Digest)
+// relationsMemory remembers relations for as long as they hold.
+type relationsMemory struct {
+	mu    sync.Mutex // guards what follows
+	seq   uint64     // of the snapshot of the manifests
+	flags uint64     // of the flags that this mount has set since
+	known *relations
+}
+
+// related returns the relations within a snapshot. Every index and every locked
+// manifest of the repository is read, once: their contents are cached by digest.
+func (r *repository) related(ctx context.Context, s *snapshot[*manifestList]) (*relations, error) {
+	m, flags := &r.relations, r.changedManifests.flagsSet()
+	m.mu.Lock()
+	known := m.known
+	if known != nil && m.seq == s.seq && m.flags == flags {
+		defer m.mu.Unlock()
+		return known, nil
+	}
+	m.mu.Unlock()
+
+	known, err := r.relate(ctx, s)
+	if err != nil {
+		return nil, fmt.Errorf("find out what is needed: %w", err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.seq, m.flags, m.known = s.seq, flags, known
+	return known, nil
+}
+
+func (r *repository) relate(ctx context.Context, s *snapshot[*manifestList]) (*relations, error) {
+	hidden, err := r.taggedUnlisted(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	var toRead []manifestEntry
+	for _, e := range r.visibleManifests(s) {
+		if isIndex(e.mediaType) || e.locked() {
+			toRead = append(toRead, e)
+		}
+	}
+	for d := range hidden {
+		toRead = append(toRead, manifestEntry{digest: d})
+	}
+	var mu sync.Mutex // guards known
+	known := &relations{parents: make(map[digest.Digest][]digest.Digest), unread: make(map[digest.Digest]error), hidden: hidden}
 	reads, readCtx := errgroup.WithContext(ctx)
 	reads.SetLimit(indexReads)
-	for _, e := range r.visibleManifests(s) {
-		if !isIndex(e.mediaType) && !e.locked() {
-			continue
-		}
+	for _, e := range toRead {
 		reads.Go(func() error {
+			if e.mediaType == "" { // hidden: nobody told
+				var err error
+				if e, _, err = r.manifest(readCtx, e.digest); err != nil || !isIndex(e.mediaType) && !e.locked() {
+					return ignoreNotFound(err)
+				}
+			}
 			a, err := r.t.artifacts.get(readCtx, r.name, e.digest)
-			if errors.Is(err, errNotFound) {
-				return nil // gone since it was listed
-			}
-			if err != nil {
-				return fmt.Errorf("read manifest %s: %w", e.digest, err)
-			}
 			mu.Lock()
 			defer mu.Unlock()
-			for _, child := range a.parsed.children {
-				parents[child.Digest] = append(parents[child.Digest], e.digest)
-			}
-			if subject := a.parsed.subject; subject != nil && e.locked() {
-				// It would go with its subject, which a lock forbids.
-				parents[subject.Digest] = append(parents[subject.Digest], e.digest)
+			switch {
+			case err == nil:
+				known.add(e, a)
+			case !unreadable(err):
+				return ignoreNotFound(err) // gone since it was listed
+			case isIndex(e.mediaType):
+				known.unread[e.digest] = err
 			}
 			return nil
 		})
 	}
-	if err := reads.Wait(); err != nil {
-		return nil, err
-	}
-	r.relations.mu.Lock()
-	defer r.relations.mu.Unlock()
-	r.relations.seq, r.relations.parents = s.seq, parents
-	return parents, nil
+	return known, reads.Wait()
 }
 
-// neededBy tells which live item needs a manifest, "" when none does.
+func ignoreNotFound(err error) error {
+	if errors.Is(err, errNotFound) {
+		return nil
+	}
+	return err
+}
+
+func (k *relations) add(e manifestEntry, a *artifact) {
+	for _, child := range a.parsed.children {
+		k.parents[child.Digest] = append(k.parents[child.Digest], e.digest)
+	}
+	if subject := a.parsed.subject; subject != nil && e.locked() {
+		// It would go with its subject, which a lock forbids.
+		k.parents[subject.Digest] = append(k.parents[subject.Digest], e.digest)
+	}
+}
+
+// unreadable tells errors that the next try will not mend.
+func unreadable(err error) bool {
+	for _, lasting := range []error{registry.ErrCorrupt, registry.ErrLocked, registry.ErrDenied, registry.ErrUnsupported} {
+		if errors.Is(err, lasting) {
+			return true
+		}
+	}
+	return false
+}
+
+// taggedUnlisted are the manifests that the listing hides although a listed tag
+// points to them: of a hidden index, the images are needed all the same.
+func (r *repository) taggedUnlisted(ctx context.Context, s *snapshot[*manifestList]) (map[digest.Digest][]datedTag, error) {
+	tags, err := r.tags.get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	hidden := make(map[digest.Digest][]datedTag)
+	for _, tag := range r.visibleTags(tags) {
+		if _, listed := s.value.find(tag.digest); !listed && tag.digest != "" {
+			hidden[tag.digest] = append(hidden[tag.digest], datedTag{tag, tags.at})
+		}
+	}
+	return hidden, nil
+}
+
+// neededBy tells which live item needs a manifest, "" when none does. Where that
+// cannot be known, because a live index cannot be read, it is an error.
 func (r *repository) neededBy(ctx context.Context, d digest.Digest) (string, error) {
 	if s := r.manifests.last(); s != nil && time.Since(s.at) > liveTrust {
 		r.manifests.drop() // however long a listing is believed otherwise
@@ -90,44 +170,66 @@ func (r *repository) neededBy(ctx context.Context, d digest.Digest) (string, err
 	if err != nil {
 		return "", err
 	}
-	parents, err := r.parents(ctx, s)
+	known, err := r.related(ctx, s)
 	if err != nil {
 		return "", err
 	}
-	l := liveness{r: r, s: s, parents: parents, seen: map[digest.Digest]bool{d: true}}
-	return l.needed(ctx, d)
+	l := liveness{r: r, s: s, known: known, seen: map[digest.Digest]bool{d: true}}
+	why, err := l.needed(ctx, d)
+	if err == nil && why == "" {
+		err = l.unknown(ctx)
+	}
+	return why, err
 }
 
 // liveness is one question about what is live.
 type liveness struct {
-	r       *repository
-	s       *snapshot[*manifestList]
-	parents map[digest.Digest][]digest.Digest
-	seen    map[digest.Digest]bool // content can refer in circles only by fraud, but then it does
+	r     *repository
+	s     *snapshot[*manifestList]
+	known *relations
+	seen  map[digest.Digest]bool // content can refer in circles only by fraud, but then it does
 }
 
 // needed tells what live index or subject d belongs to.
 func (l *liveness) needed(ctx context.Context, d digest.Digest) (string, error) {
-	for _, parent := range l.parents[d] {
+	for _, parent := range l.known.parents[d] {
 		why, err := l.live(ctx, parent)
 		if why != "" || err != nil {
 			what := "referrer"
-			if e, ok := l.s.value.find(parent); ok && isIndex(e.mediaType) {
+			if e, ok := l.s.value.find(parent); !ok || isIndex(e.mediaType) {
 				what = "index"
 			}
 			return describe(what, parent, why), err
 		}
 	}
 	a, err := l.r.t.artifacts.get(ctx, l.r.name, d)
-	if err != nil {
+	switch {
+	case errors.Is(err, errNotFound), unreadable(err):
+		return "", nil // whatever its subject is, nobody gets to read it there
+	case err != nil:
 		return "", err
-	}
-	if a.parsed.subject == nil {
+	case a.parsed.subject == nil:
 		return "", nil
 	}
 	subject := a.parsed.subject.Digest
 	why, err := l.live(ctx, subject)
 	return describe("subject", subject, why), err
+}
+
+// unknown is the error that a live index cannot be read, which might need
+// anything.
+func (l *liveness) unknown(ctx context.Context) error {
+	for _, d := range slices.Sorted(maps.Keys(l.known.unread)) {
+		why, err := l.live(ctx, d)
+		if err != nil {
+			return err
+		}
+		if why != "" {
+			return fmt.Errorf("what the index %s, held by %s, needs is unknown, since it cannot be read (rm -r %s/%s/%s removes it, --allow-orphaning does without): %w",
+				d, why, l.r.name, manifestsName, d, l.known.unread[d])
+		}
+	}
+	return nil
 }
 
 // live tells why a manifest is live, "" when it is not.
@@ -136,9 +238,14 @@ func (l *liveness) live(ctx context.Context, d digest.Digest) (string, error) {
 		return "", nil
 	}
 	l.seen[d] = true
+	for _, tag := range l.known.hidden[d] {
+		if _, _, err := l.r.visibleTag(tag.tagEntry, tag.at); err == nil {
+			return "tag " + tag.name, nil
+		}
+	}
 	e, ok := l.s.value.find(d)
 	if !ok {
-		return "", nil // not of this repository (any more)
+		return "", nil // not of this repository (any more), as far as it shows
 	}
 	e, _, err := l.r.visibleManifest(e, l.s.at)
 	switch {
@@ -149,11 +256,7 @@ func (l *liveness) live(ctx context.Context, d digest.Digest) (string, error) {
 	case e.locked():
 		return "a lock", nil
 	}
-	why, err := l.needed(ctx, d)
-	if errors.Is(err, errNotFound) {
-		return "", nil // gone since it was listed
-	}
-	return why, err
+	return l.needed(ctx, d)
 }
 
 func describe(what string, d digest.Digest, why string) string {

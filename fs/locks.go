@@ -68,16 +68,19 @@ func (r *repository) lockedTag(ctx context.Context, d digest.Digest, tags []stri
 	return nil
 }
 
-// repositoryLock says whether the repository's flags forbid that anything in
-// it is deleted. They cost a request: only a dry run has to know before.
-func (r *repository) repositoryLock(ctx context.Context) error {
+// repositoryLock says whether the repository's flags forbid that an item is
+// deleted: the repository itself or something in it. They cost a request: only
+// a dry run has to know before.
+func (r *repository) repositoryLock(ctx context.Context, item registry.Ref) error {
 	ref := registry.Ref{Repository: r.name}
 	p, err := r.t.properties(ctx, ref)
 	if err != nil {
 		return err
 	}
-	f := factsOf(p.properties)
-	f.access |= canDelete // protects the repository alone, not what is in it
+	f, _ := r.t.changedRepositories.apply(r.name, p.at, factsOf(p.properties))
+	if item != ref {
+		f.access |= canDelete // protects the repository alone, not what is in it
+	}
 	return f.lockError(ref)
 }
 
@@ -91,7 +94,7 @@ func (r *repository) explain(ctx context.Context, ref registry.Ref, refusal erro
 	r.t.points.Remove(registry.Ref{Repository: r.name})
 	r.tags.drop()
 	whys := []func() error{
-		func() error { return r.repositoryLock(ctx) },
+		func() error { return r.repositoryLock(ctx, ref) },
 		func() error {
 			p, err := r.t.propertiesSince(ctx, ref, now)
 			if err == nil {

@@ -2,7 +2,6 @@ package fs
 
 import (
 	"context"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -74,8 +73,8 @@ func (m *manifestFile) Open(ctx context.Context, flags uint32) (fusefs.FileHandl
 }
 
 func (m *manifestFile) Getxattr(ctx context.Context, name string, dest []byte) (uint32, syscall.Errno) {
-	if !strings.HasPrefix(name, userPrefix) {
-		return 0, syscall.ENOTSUP
+	if errno := foreign(name); errno != 0 {
+		return 0, errno
 	}
 	values, err := m.xattrs(ctx)
 	if err != nil {

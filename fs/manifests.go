@@ -124,7 +124,7 @@ func (d *manifestsDir) contents(ctx context.Context) (contents, error) {
 
 func (d *manifestsDir) listAhead() {
 	d.t.repositoryListed(d.repo.name, &d.t.manifestsWalk, func(r *repository) error {
-		if tags := r.tags.last(); tags != nil && len(tags.value) > 0 && tags.value[0].digest == "" {
+		if tags := r.tags.last(); tags != nil && tags.value.withoutDigests() {
 			return nil // plain OCI: a request for each tag, too much for a guess
 		}
 		_, err := r.manifests.get(d.t.life)

@@ -27,9 +27,11 @@ type repository struct {
 	// Single items asked for since they were listed last.
 	tagsAsked, manifestsAsked atomic.Int64
 
-	// What this mount did to tags and to manifests, by name and digest.
+	// What this mount did to tags and to manifests, by name and digest, and, in a
+	// dry run alone, to blobs.
 	changedTags, changedManifests changes
-	relations                     relations
+	changedBlobs                  changes
+	relations                     relationsMemory
 	manifestDeleted               atomic.Int64 // when this mount last deleted a manifest, in nanoseconds since the epoch
 
 	// Whoever goes through the artifacts, by tag and by digest.
@@ -198,7 +200,7 @@ func (r *repository) visibleManifests(s *snapshot[*manifestList]) []manifestEntr
 // digests with its tags cannot list manifests: there each is asked for, and a
 // listing only pays when it was wanted for itself.
 func (r *repository) manifestsCost() int {
-	if last := r.tags.last(); last != nil && len(last.value) > 0 && last.value[0].digest == "" {
+	if last := r.tags.last(); last != nil && last.value.withoutDigests() {
 		return 0
 	}
 	if last := r.manifests.last(); last != nil {

@@ -102,7 +102,7 @@ func (r *repository) left(ctx context.Context, name string) (n int, err error) {
 
 // removeComponent removes what is at a path of the catalog.
 func (t *tree) removeComponent(ctx context.Context, name string) error {
-	if err := t.permitted(ctx, "delete repository", registry.Ref{Repository: name}); err != nil {
+	if err := t.permittedDeletion(ctx, "delete repository", registry.Ref{Repository: name}); err != nil {
 		return err
 	}
 	if t.changedRepositories.ghost(name) {
@@ -186,7 +186,10 @@ func (r *repository) count(ctx context.Context) (left int, settling bool, err er
 // listed: it stays when it has others, and when nobody knows.
 func (r *repository) wentAlong(ctx context.Context) bool {
 	left, _, err := r.count(ctx)
-	return errors.Is(err, errNotFound) || r.t.writable.DryRun && err == nil && left == 0
+	if !r.t.writable.DryRun || err != nil || left > 0 {
+		return errors.Is(err, errNotFound)
+	}
+	return r.repositoryLock(ctx, registry.Ref{Repository: r.name}) == nil
 }
 
 func pause(ctx context.Context, d time.Duration) error {

@@ -48,22 +48,20 @@ func (t *tree) setFlag(ctx context.Context, n editable, rows []xattr, name strin
 	line := t.audit.entry(ctx, action, n.ref().String())
 	patch, before, err := t.checkFlag(ctx, n, rows, name, value, flags)
 	if err != nil {
-		t.audit.end(line, outcomeRefused, err)
-		return err
+		return t.audit.end(line, outcomeRefused, err)
 	}
 	after, outcome, err := t.update(ctx, n.ref(), patch, before, line)
-	t.audit.end(line, outcome, err)
 	if err == nil {
 		n.changed(after)
 	}
-	return err
+	return t.audit.end(line, outcome, err)
 }
 
 // checkFlag makes the patch that sets one flag, of an item that has such flags.
 func (t *tree) checkFlag(ctx context.Context, n editable, rows []xattr, name string, value []byte, flags uint32) (patch registry.AccessPatch, before registry.Properties, err error) {
 	set, ok := setters[name]
 	if !ok {
-		return patch, before, t.cannotSet(rows, name)
+		return patch, before, cannotSet(rows, name, flags)
 	}
 	on, err := parseFlag(value)
 	if err != nil {
@@ -110,9 +108,14 @@ func patched(a registry.Access, p registry.AccessPatch) registry.Access {
 }
 
 // cannotSet says why: what exists is read-only, what does not cannot be made.
-func (t *tree) cannotSet(rows []xattr, name string) error {
-	if slices.ContainsFunc(rows, func(x xattr) bool { return x.name == name }) {
+func cannotSet(rows []xattr, name string, flags uint32) error {
+	switch {
+	case slices.ContainsFunc(rows, func(x xattr) bool { return x.name == name }):
 		return errNotAllowed
+	case name == userPrefix:
+		return errNoName
+	case strings.HasPrefix(name, userPrefix) && flags&unix.XATTR_REPLACE != 0:
+		return errNoData
 	}
 	return errNoSupport
 }
@@ -135,13 +138,15 @@ func (t *tree) removexattr(ctx context.Context, where string, ref registry.Ref, 
 	case err != nil:
 	case slices.ContainsFunc(rows, func(x xattr) bool { return x.name == name }):
 		err = errNotAllowed
+	case name == userPrefix:
+		err = errNoName
 	case strings.HasPrefix(name, userPrefix):
 		err = errNoData
 	default:
 		err = errNoSupport
 	}
 	if t.writable != nil {
-		t.audit.end(t.audit.entry(ctx, "remove "+name, ref.String()), outcomeRefused, err)
+		err = t.audit.end(t.audit.entry(ctx, "remove "+name, ref.String()), outcomeRefused, err)
 	}
 	return t.fail("removexattr", where, err)
 }

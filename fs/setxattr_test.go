@@ -39,11 +39,14 @@ for path in (R, R + "/_tags/v2", D):
     for name in ("user.nothing", "user.acr.can_fly", "user." + "n" * 250):
         try_("ENOTSUP", os.setxattr, path, name, b"true")
         try_("ENOTSUP", os.setxattr, path, name, b"true", CREATE)
-        try_("ENOTSUP", os.setxattr, path, name, b"true", REPLACE)
+        try_("ENODATA", os.setxattr, path, name, b"true", REPLACE)
         try_("ENODATA", os.getxattr, path, name)
     for name in ("user." + "n" * 251, ""):
         try_("ERANGE", os.setxattr, path, name, b"true")
         try_("ERANGE", os.getxattr, path, name)
+    for call in (os.getxattr, os.removexattr):
+        try_("EINVAL", call, path, "user.")
+    try_("EINVAL", os.setxattr, path, "user.", b"true")
     for name in ("security.selinux", "trusted.x", "system.posix_acl_access"):
         try_("ENOTSUP", os.getxattr, path, name)
     try_("ENOTSUP", os.setxattr, path, "security.selinux", b"x")
@@ -51,7 +54,10 @@ for path in (R, R + "/_tags/v2", D):
 f = R + "/_tags/v2/manifest.json"
 for path in (f, R + "/_tags", M):
     try_("ENOTSUP", os.setxattr, path, flag, b"true")
+    try_("ENOTSUP", os.setxattr, path, flag, b"true", CREATE)
+    try_("ENODATA", os.setxattr, path, flag, b"true", REPLACE)
     try_("ENODATA", os.getxattr, path, flag)
+    try_("EINVAL", os.getxattr, path, "user.")
 try_("EPERM", os.setxattr, f, "user.oci.digest", b"x")
 try_("EPERM", os.chmod, f, 0o600)
 try_("EPERM", os.chown, f, 1, 1)

@@ -140,6 +140,7 @@ func (t *tree) repository(name string) *repository {
 		if t.writable != nil {
 			r.changedTags.keep = t.writable.DryRun
 			r.changedManifests.keep = t.writable.DryRun
+			r.changedBlobs.keep = t.writable.DryRun
 		}
 		r.tags = newListing(t, func(ctx context.Context) (tagList, error) {
 			defer r.changedTags.prune(time.Now())

@@ -2,10 +2,13 @@ package fs
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"syscall"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/acrfs/acrfs/registry"
 )
 
 // ghostDigest stands for the digest of what is gone.
@@ -33,9 +36,7 @@ func (d *artifactDir) hide(ctx context.Context, dir, name string) error {
 	case !ok, set.has(d.hidingFor(a.digest), join(dir, name)):
 		return errNotFound
 	case own.locked():
-		err := own.lockError(d.ref())
-		d.t.audit.end(d.t.audit.entry(ctx, "unlink "+join(dir, name), d.ref().String()), outcomeRefused, err)
-		return err
+		return d.t.audit.end(d.t.audit.entry(ctx, "unlink "+join(dir, name), d.ref().String()), outcomeRefused, own.lockError(d.ref()))
 	case e.kind == entryFolder:
 		inside, _ := set.in(d.hidingFor(a.digest), join(dir, name))
 		for _, child := range e.folder.entries {
@@ -84,12 +85,16 @@ func (d *artifactDir) Rmdir(ctx context.Context, name string) syscall.Errno {
 }
 
 // emptied tells, as an error, whether names are left in an artifact's
-// directory: only an emptied one can be removed.
+// directory: only an emptied one can be removed. One whose manifest is corrupt or
+// missing has none, and can be removed at once.
 //
 // bound is what its hidden names are bound to.
 func (r *repository) emptied(ctx context.Context, where, bound string, d digest.Digest) error {
 	a, err := r.t.artifacts.get(ctx, r.name, d)
-	if err != nil {
+	switch {
+	case errors.Is(err, errNotFound), errors.Is(err, registry.ErrCorrupt):
+		return nil
+	case err != nil:
 		return err
 	}
 	set := r.t.hidden.of(where)

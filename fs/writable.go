@@ -37,11 +37,13 @@ var (
 	errOutside   = errors.New("outside the prefix that is writable")
 	errBlobs     = errors.New("blobs are deleted only with AllowBlobDelete")
 	errMaximum   = errors.New("the mount's maximum of deletions is reached")
+	errMirror    = errors.New("rsync deletes nothing here, since it might be copying in the wrong direction; rm does")
 	errLocked    = errors.New("locked")
 	errNotEmpty  = errors.New("not empty")
 	errNeeded    = errors.New("something live needs it")
 	errExists    = errors.New("the attribute exists already")
 	errInvalid   = errors.New("the value is neither true nor false")
+	errNoName    = errors.New("the attribute's name is empty")
 	errNoSupport = errors.New("no such attribute can be set")
 	errNoAudit   = errors.New("the audit log cannot be written")
 )
@@ -62,7 +64,7 @@ func (t *tree) permit(repo string) error {
 func (t *tree) permitted(ctx context.Context, action string, ref registry.Ref) error {
 	err := t.permit(ref.Repository)
 	if err != nil && t.writable != nil {
-		t.audit.end(t.audit.entry(ctx, action, ref.String()), outcomeRefused, err)
+		return t.audit.end(t.audit.entry(ctx, action, ref.String()), outcomeRefused, err)
 	}
 	return err
 }
@@ -71,7 +73,7 @@ func (t *tree) permitted(ctx context.Context, action string, ref registry.Ref) e
 // it. Other errors are none of ours, or have their line already.
 func (t *tree) refused(ctx context.Context, action string, ref registry.Ref, err error) error {
 	if errors.Is(err, errNotEmpty) {
-		t.audit.end(t.audit.entry(ctx, action, ref.String()), outcomeRefused, err)
+		return t.audit.end(t.audit.entry(ctx, action, ref.String()), outcomeRefused, err)
 	}
 	return err
 }
@@ -100,9 +102,9 @@ func (n *node) refuse(ctx context.Context, op, name string) syscall.Errno {
 	if name != "" {
 		path = join(path, name)
 	}
-	if n.t.writable == nil {
-		return n.t.fail(op, path, errReadOnly)
+	err := errReadOnly
+	if n.t.writable != nil {
+		err = n.t.audit.end(n.t.audit.entry(ctx, op, path), outcomeRefused, errNotAllowed)
 	}
-	n.t.audit.end(n.t.audit.entry(ctx, op, path), outcomeRefused, errNotAllowed)
-	return n.t.fail(op, path, errNotAllowed)
+	return n.t.fail(op, path, err)
 }

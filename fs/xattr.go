@@ -98,12 +98,23 @@ type propertied interface {
 	properties(ctx context.Context) (registry.Properties, error)
 }
 
-// getxattr answers for one property. What tools probe on their own
-// (security.*, system.*, trusted.*) is "not supported", without a request:
-// they do not ask again.
+// foreign answers for a name that no node of ours has, 0 for others. What tools
+// probe on their own (security.*, system.*, trusted.*) is "not supported",
+// without a request: they do not ask again.
+func foreign(name string) syscall.Errno {
+	switch {
+	case !strings.HasPrefix(name, userPrefix):
+		return syscall.ENOTSUP
+	case name == userPrefix:
+		return errnoOf(errNoName)
+	}
+	return 0
+}
+
+// getxattr answers for one property.
 func (t *tree) getxattr(ctx context.Context, n propertied, rows []xattr, name string, dest []byte) (uint32, syscall.Errno) {
-	if !strings.HasPrefix(name, userPrefix) {
-		return 0, syscall.ENOTSUP
+	if errno := foreign(name); errno != 0 {
+		return 0, errno
 	}
 	i := slices.IndexFunc(rows, func(x xattr) bool { return x.name == name })
 	if i < 0 {
@@ -140,8 +151,8 @@ func (t *tree) listxattr(ctx context.Context, n propertied, rows []xattr, dest [
 
 // answerXattr answers for one of a set of values that are at hand.
 func (t *tree) answerXattr(path string, values map[string]string, name string, dest []byte) (uint32, syscall.Errno) {
-	if !strings.HasPrefix(name, userPrefix) {
-		return 0, syscall.ENOTSUP
+	if errno := foreign(name); errno != 0 {
+		return 0, errno
 	}
 	value, ok := values[name]
 	switch {
@@ -205,8 +216,8 @@ func copyNames(names []string, dest []byte) (uint32, syscall.Errno) {
 
 // Getxattr and Listxattr of every node without attributes.
 func (n *node) Getxattr(ctx context.Context, name string, dest []byte) (uint32, syscall.Errno) {
-	if !strings.HasPrefix(name, userPrefix) {
-		return 0, syscall.ENOTSUP
+	if errno := foreign(name); errno != 0 {
+		return 0, errno
 	}
 	return 0, syscall.ENODATA
 }
