@@ -230,6 +230,7 @@ type serveFlags struct {
 	storageHost string
 	latency     time.Duration
 	bandwidth   rateValue
+	listLag     time.Duration
 
 	gc bool
 }
@@ -257,6 +258,7 @@ func (s *serveFlags) bind(flags *pflag.FlagSet, env environment) {
 	flags.StringVar(&s.storageHost, "storage-host", "", "`host` of the signed URLs (default localhost when called 127.0.0.1, else the same)")
 	flags.DurationVar(&s.latency, "latency", 0, "delay every answer by this much (default 0s)")
 	flags.Var(&s.bandwidth, "bandwidth", "send and take at most this much per second and connection, like 25MiB (default without limit)")
+	flags.DurationVar(&s.listLag, "list-lag", 0, "show in lists what was there this long ago, as ACR may (default 0s)")
 
 	flags.BoolVar(&s.gc, "gc", false, "remove blobs that no manifest needs, now and every hour (default only on SIGUSR1)")
 	s.log.bind(flags, "info")
@@ -266,7 +268,7 @@ func (s *serveFlags) check() error {
 	if _, port, err := net.SplitHostPort(s.listen); err != nil || port == "" {
 		return badFlag("listen", s.listen, wanted["address"])
 	}
-	for name, d := range map[string]time.Duration{"token-life": s.tokenLife, "latency": s.latency} {
+	for name, d := range map[string]time.Duration{"token-life": s.tokenLife, "latency": s.latency, "list-lag": s.listLag} {
 		if d < 0 {
 			return badFlag(name, d.String(), "a duration that is not negative")
 		}

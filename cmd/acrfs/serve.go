@@ -116,6 +116,7 @@ func (s *serveFlags) open(ctx context.Context, logger *slog.Logger, stdout io.Wr
 		ReadOnly:    s.readOnly,
 		Latency:     s.latency,
 		Bandwidth:   int64(s.bandwidth),
+		ListLag:     s.listLag,
 	}
 	if s.gc {
 		config.CollectEvery = collectEvery

@@ -3,6 +3,7 @@ package localacr
 import (
 	"context"
 	"errors"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -25,6 +26,7 @@ const groupLimit = 512
 // nobody.
 type committer struct {
 	db     *bolt.DB
+	past   *past
 	queue  chan queued
 	stop   chan struct{}
 	exited chan struct{}
@@ -35,8 +37,8 @@ type queued struct {
 	result chan error
 }
 
-func startCommitter(db *bolt.DB) *committer {
-	c := &committer{db: db, queue: make(chan queued), stop: make(chan struct{}), exited: make(chan struct{})}
+func startCommitter(db *bolt.DB, past *past) *committer {
+	c := &committer{db: db, past: past, queue: make(chan queued), stop: make(chan struct{}), exited: make(chan struct{})}
 	go c.run()
 	return c
 }
@@ -77,6 +79,7 @@ func (c *committer) run() {
 func (c *committer) commit(first queued) {
 	group := []queued{first}
 	var results []error
+	keep := c.past.before()
 	err := c.db.Update(func(tx *bolt.Tx) error {
 		e := edit{view{tx}}
 		for i := 0; i < len(group); i++ {
@@ -91,6 +94,7 @@ func (c *committer) commit(first queued) {
 		}
 		return nil
 	})
+	keep(time.Now())
 	for i, q := range group {
 		if err != nil {
 			q.result <- err

@@ -70,6 +70,11 @@ type Config struct {
 	Latency   time.Duration
 	Bandwidth int64
 
+	// ListLag shows lists as they would have been that long ago, as ACR's may
+	// be after a push or a deletion. Whoever asks for one thing by its name
+	// sees it as it is. Zero: lists do not lag.
+	ListLag time.Duration
+
 	// Faults are deliberate misbehaviours, see Faults. Nil: none.
 	Faults *Faults
 
@@ -116,8 +121,8 @@ func (cfg Config) check() (Config, error) {
 			return cfg, fmt.Errorf("localacr: storage host %q; want host or host:port", cfg.StorageHost)
 		}
 	}
-	if cfg.TokenLife < 0 || cfg.Latency < 0 || cfg.Bandwidth < 0 || cfg.CollectAfter < 0 || cfg.CollectEvery < 0 {
-		return cfg, fmt.Errorf("localacr: negative TokenLife, Latency, Bandwidth, CollectAfter or CollectEvery")
+	if cfg.TokenLife < 0 || cfg.Latency < 0 || cfg.Bandwidth < 0 || cfg.CollectAfter < 0 || cfg.CollectEvery < 0 || cfg.ListLag < 0 {
+		return cfg, fmt.Errorf("localacr: negative TokenLife, Latency, Bandwidth, CollectAfter, CollectEvery or ListLag")
 	}
 	if cfg.CollectAfter == 0 {
 		cfg.CollectAfter = time.Hour

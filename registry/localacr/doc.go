@@ -72,6 +72,9 @@ costs the same wherever it is. Lists by time have a bucket of their own, ordered
 by time; their Link names the last item, and cursor.go remembers its time in
 case that item is gone when the client comes back.
 
+With Config.ListLag lists show what was there a while ago: readers of the
+database, opened before each change, are kept that long (lag.go).
+
 # Deleting and collecting
 
 Deleting removes names. Deleting a manifest takes its tags and its referrers

@@ -13,7 +13,7 @@ func (x *exchange) listRepositories() error {
 	}
 	names := []string{}
 	more := false
-	err = x.store.view(func(v view) error {
+	err = x.store.lists(func(v view) error {
 		var after []byte
 		if p.last != "" {
 			after = key(p.last)
@@ -69,7 +69,7 @@ func (x *exchange) pageOfTags() ([]tagEntry, error) {
 	if digest != "" {
 		filters = []string{"digest", digest}
 	}
-	err = x.store.view(func(v view) error {
+	err = x.store.lists(func(v view) error {
 		if _, ok, err := v.repository(x.name); err != nil || !ok {
 			return orError(err, errRepositoryNotFound(x.name))
 		}
@@ -216,7 +216,7 @@ func (x *exchange) listManifests() error {
 	}
 	entries := []manifestEntry{}
 	more := false
-	err = x.store.view(func(v view) error {
+	err = x.store.lists(func(v view) error {
 		if _, ok, err := v.repository(x.name); err != nil || !ok {
 			return orError(err, errRepositoryNotFound(x.name))
 		}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/acrfs/acrfs/registry/localacr"
 )
@@ -209,5 +210,55 @@ func TestReferrers(t *testing.T) {
 	if all := slices.Concat(r.walk("/acr/v1/a/_manifests")...); len(all) != 1 {
 		t.Errorf("left: %v", all)
 	}
+	r.checked()
+}
+
+// 5.4: lists that lag show what was there, in every order and with its Link,
+// until they show what is; a thing by its name is never late.
+func TestListsLag(t *testing.T) {
+	const lag = 500 * time.Millisecond
+	r := start(t, localacr.Config{ListLag: lag})
+	body := r.image("a", typeManifest, "x")
+	pushed := time.Now()
+	d := r.pushManifest("a", "v1", typeManifest, body)
+	r.pushManifest("a", "v2", typeManifest, body)
+	lists := map[string]string{
+		"/acr/v1/_catalog": `"a"`, "/acr/v1/a/_tags": `"v1"`, "/acr/v1/a/_tags?orderby=timedesc&n=1": `"v2"`,
+		"/v2/a/tags/list?n=1": `"v1"`, "/acr/v1/a/_manifests": d,
+	}
+	// follow waits until all lists have their item, or have it not. None may
+	// before the lag is over.
+	follow := func(want bool, since time.Time) {
+		t.Helper()
+		for late, end := true, time.Now().Add(10*time.Second); late; {
+			late = false
+			for list, item := range lists {
+				got := r.do("GET", list, "")
+				now := time.Now()
+				if shown := got.status == 200 && strings.Contains(got.body, item); shown != want {
+					late = true
+				} else if now.Sub(since) < lag {
+					t.Fatalf("%s shows the change after %v", list, now.Sub(since))
+				}
+			}
+			if time.Now().After(end) {
+				t.Fatalf("the lists never show the change")
+			}
+		}
+	}
+	r.do("GET", "/acr/v1/a/_tags/v1", "").want(200)
+	if got := r.do("GET", "/acr/v1/a/_tags", ""); got.status != 404 && time.Since(pushed) < lag {
+		t.Errorf("a repository of a moment ago is listed: %s", got.body)
+	}
+	follow(true, pushed)
+	// All at once, so that one moment counts for all lists.
+	deleted := time.Now()
+	r.do("DELETE", "/acr/v1/a", "").want(202)
+	r.do("GET", "/acr/v1/a", "").want(404)
+	got := r.do("GET", "/v2/a/tags/list?n=1", "")
+	if link := `</v2/a/tags/list?last=v1&n=1&orderby=>; rel="next"`; got.header.Get("Link") != link && time.Since(deleted) < lag {
+		t.Errorf("the list of what is deleted: %d %s", got.status, got.header)
+	}
+	follow(false, deleted)
 	r.checked()
 }

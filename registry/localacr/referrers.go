@@ -24,7 +24,7 @@ func (x *exchange) listReferrers() error {
 	filter := x.query.Get("artifactType")
 	entries := []referrer{}
 	more := false
-	err = x.store.view(func(v view) error {
+	err = x.store.lists(func(v view) error {
 		begin := prefix(x.name, x.ref)
 		var after []byte
 		if p.last != "" {

@@ -35,7 +35,7 @@ func Open(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	st, err := openStore(cfg.Root)
+	st, err := openStore(cfg.Root, cfg.ListLag)
 	if err != nil {
 		return nil, err
 	}

@@ -21,6 +21,7 @@ import (
 // store is everything on disk: the database and the blob files beside it.
 type store struct {
 	db     *bolt.DB
+	past   *past
 	commit *committer
 	files  files
 	mark   time.Time // as it was at the start, see touched; zero: there was none
@@ -43,8 +44,9 @@ const lockWait = time.Second
 // that outgrows its mapping waits for every reader before it can go on.
 const mapSize = 1 << 30
 
-// openStore opens the data directory and creates what is missing.
-func openStore(root string) (*store, error) {
+// openStore opens the data directory and creates what is missing. Lists lag
+// that long behind.
+func openStore(root string, lag time.Duration) (*store, error) {
 	if err := os.MkdirAll(root, 0o700); err != nil {
 		return nil, fmt.Errorf("localacr: %w", err)
 	}
@@ -55,12 +57,12 @@ func openStore(root string) (*store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("localacr: open %s: %w", filepath.Join(root, "registry.db"), err)
 	}
-	st := &store{db: db}
+	st := &store{db: db, past: &past{db: db, lag: lag}}
 	if err := st.prepare(root); err != nil {
 		db.Close()
 		return nil, fmt.Errorf("localacr: %w", err)
 	}
-	st.commit = startCommitter(db)
+	st.commit = startCommitter(db, st.past)
 	return st, nil
 }
 
@@ -186,6 +188,7 @@ func (st *store) saveMark(ctx context.Context, mark func() time.Time) (saved tim
 // close finishes accepted changes and lets go of the directory.
 func (st *store) close() error {
 	st.commit.close()
+	st.past.close()
 	return st.db.Close()
 }
 
@@ -197,4 +200,12 @@ func (st *store) view(f func(view) error) error {
 		return errClosed
 	}
 	return err
+}
+
+// lists is view for lists, which may lag behind.
+func (st *store) lists(f func(view) error) error {
+	if ok, err := st.past.view(f); ok {
+		return err
+	}
+	return st.view(f)
 }

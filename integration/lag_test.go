@@ -1,0 +1,64 @@
+package integration
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/acrfs/acrfs/integration/fixture"
+	"github.com/acrfs/acrfs/registry/localacr"
+)
+
+// TestWhatWasDeletedStaysGoneWhileListsLag deletes by rm on a registry whose
+// lists show what is gone for seconds to come, on a mount that asks for them
+// again and again.
+func TestWhatWasDeletedStaysGoneWhileListsLag(t *testing.T) {
+	needTools(t, "curl")
+	s := startLocalACR(t, localacr.Config{Root: t.TempDir(), ListLag: 2 * time.Second})
+	first, second := fixture.Chart("1"), fixture.Chart("2")
+	push(t, s, "app", "v1", first)
+	push(t, s, "app", "v2", second)
+	push(t, s, "app", "kept", fixture.Chart("3"))
+	token := curlToken(t, s, "repository:app:metadata_read")
+	serverLists := func(list, item string) bool {
+		_, _, body := curl(t, s, "/acr/v1/app/"+list, "--header", "Authorization: Bearer "+token)
+		return strings.Contains(body, `"`+item+`"`)
+	}
+	waitFor(t, "the lists to show what was pushed", func() bool { return serverLists("_tags", "kept") })
+	m := mountServer(t, s, "--writable", "--metadata-ttl", "10ms")
+
+	for _, row := range []struct{ dir, list, item string }{
+		{m.tagDir("app", "v1"), "_tags", "v1"},
+		{m.manifestDir("app", second.Digest), "_manifests", second.Digest.String()},
+	} {
+		if got := names(t, m.path("app", row.list)); !slices.Contains(got, row.item) {
+			t.Fatalf("%s has no %s: %q", row.list, row.item, got)
+		}
+		shell(t, `rm -r "$1"`, row.dir)
+		late := 0 // lists that the mount got and that still had the item
+		waitFor(t, "the list to show the deletion", func() bool {
+			s.gate.forget()
+			got := names(t, m.path("app", row.list))
+			asked := s.gate.count(func(r *record) bool { return strings.HasSuffix(r.Path, "/"+row.list) })
+			if slices.Contains(got, row.item) {
+				t.Fatalf("%s shows %s again: %q", row.list, row.item, got)
+			}
+			still := serverLists(row.list, row.item) // and so it did a moment before
+			if still {
+				late += asked
+			}
+			return !still
+		})
+		if late == 0 {
+			t.Errorf("the mount never asked for %s while it lagged: this tested nothing", row.list)
+		}
+	}
+	if got := names(t, m.path("app/_tags")); !slices.Equal(got, []string{"kept"}) {
+		t.Errorf("tags left: %q", got)
+	}
+	// A tag that is pushed again is new, and seen when lists have it.
+	push(t, s, "app", "v1", first)
+	waitFor(t, "the tag that was pushed again", func() bool { return slices.Contains(names(t, m.path("app/_tags")), "v1") })
+	checkArtifact(t, m.tagDir("app", "v1"), first)
+}
