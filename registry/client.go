@@ -97,7 +97,7 @@ func New(cfg Config) (*Client, error) {
 		count:           &counters{},
 	}
 	c.logins = &logins{endpoint: endpoint, source: cfg.Credentials, fetch: c.fetch, shared: c.shared, count: c.count}
-	c.logins.tokens = newLRU[string, token](maxTokens)
+	c.logins.tokens, c.logins.refusals = newLRU[string, token](maxTokens), newRefusals()
 	c.locations = &locations{known: newLRU[blobKey, location](maxLocations)}
 	c.children = newLRU[digest.Digest, []child](maxIndexes)
 	c.retry = &retryPolicy{max: c.maxRetries, throttleWait: or(cfg.ThrottleWait, 45*time.Second), count: c.count, wait: sleep}

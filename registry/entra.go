@@ -153,7 +153,11 @@ func (l *logins) refreshToken(ctx context.Context, op string, how login, entra *
 		if value, ok := usable(); ok {
 			return value, nil
 		}
+		if err := l.refusals.recent("exchange"); err != nil {
+			return "", err
+		}
 		r, err := l.exchange(l.shared.ctx, op, how, entra)
+		l.refusals.note("exchange", err)
 		if err != nil {
 			return "", err
 		}

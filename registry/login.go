@@ -34,6 +34,7 @@ type logins struct {
 	abac      atomic.Bool             // see Client.PerRepository
 	narrow    atomic.Bool             // wider tokens are refused here, see wide.go
 	tokens    *lru.Cache[string, token]
+	refusals  refusals // see refused.go
 	flights   singleflight.Group
 }
 
@@ -92,11 +93,15 @@ func (l *logins) renew(ctx context.Context, wanted login, scope, sent string) (s
 // obtain fetches what to send for scope other than what was refused, by asking
 // for the scope ask.
 func (l *logins) obtain(ctx context.Context, how login, scope, ask, refused string) (string, error) {
-	flight := l.flights.DoChan(tokenKey(how, scope)+"\n"+ask, func() (any, error) {
+	key := tokenKey(how, scope) + "\n" + ask
+	flight := l.flights.DoChan(key, func() (any, error) {
 		defer l.shared.begin()()
 		// Whoever was here just before may have left the answer.
 		if value := l.kept(how, scope, refused); value != "" {
 			return value, nil
+		}
+		if err := l.refusals.recent(key); err != nil {
+			return "", err
 		}
 		t, err := l.logIn(l.shared.ctx, how, ask)
 		if exact, wide := strings.CutSuffix(ask, " "+everywhere); wide && errors.Is(err, ErrDenied) {
@@ -106,6 +111,7 @@ func (l *logins) obtain(ctx context.Context, how login, scope, ask, refused stri
 				l.narrow.Store(true)
 			}
 		}
+		l.refusals.note(key, err)
 		if err != nil {
 			return "", err
 		}
@@ -146,7 +152,14 @@ func (l *logins) credential(ctx context.Context) (Credential, error) {
 	}
 	flight := l.flights.DoChan("credential", func() (any, error) {
 		defer l.shared.begin()()
+		if err := l.refusals.recent("credential"); err != nil {
+			return Credential{}, err
+		}
 		credential, err := l.source.Credential(l.shared.ctx)
+		if err != nil {
+			err = &Error{Op: "log in to " + l.endpoint.Host, Message: "no credential", Kind: ErrDenied, Login: true, Err: err}
+		}
+		l.refusals.note("credential", err)
 		if err != nil {
 			return Credential{}, err
 		}
@@ -168,7 +181,7 @@ func (l *logins) logIn(ctx context.Context, how login, scope string) (token, err
 	op := "log in to " + l.endpoint.Host
 	credential, err := l.credential(ctx)
 	if err != nil {
-		return token{}, &Error{Op: op, Message: "no credential", Kind: ErrDenied, Login: true, Err: err}
+		return token{}, err
 	}
 	t, err := l.offer(ctx, op, how, scope, credential)
 	if l.source == nil || !errors.Is(err, ErrDenied) {

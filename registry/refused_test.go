@@ -1,0 +1,104 @@
+package registry
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// refusing is Azure's registry under a fake clock, which has no sockets. It
+// counts logins, and refuses those that it is told to.
+type refusing struct {
+	tokens, exchanges int
+	refuse            bool
+}
+
+func (r *refusing) Do(req *http.Request) (*http.Response, error) {
+	answer := func(status int, body string) (*http.Response, error) {
+		return &http.Response{StatusCode: status, Header: http.Header{
+			"Content-Type":     {"application/json"},
+			"Www-Authenticate": {`Bearer realm="https://contoso.azurecr.io/oauth2/token",service="contoso.azurecr.io"`},
+		}, Body: io.NopCloser(strings.NewReader(body)), Request: req}, nil
+	}
+	switch {
+	case req.URL.Path == "/oauth2/exchange":
+		r.exchanges++
+		if !r.refuse {
+			return answer(200, `{"refresh_token":"`+jwt(`{"exp":95617584000}`)+`"}`)
+		}
+	case req.URL.Path == "/oauth2/token":
+		r.tokens++
+		if !r.refuse {
+			return answer(200, `{"access_token":"`+jwt(`{"exp":95617584000}`)+`"}`)
+		}
+	case req.Header.Get("Authorization") != "":
+		return answer(200, `{"tags":null}`)
+	}
+	return answer(401, "")
+}
+
+// Whoever reads on and on without being let in has a login refused every few
+// seconds, and is in within seconds once it is put right.
+func TestRefusedLoginsAreNotRepeatedByEveryRequest(t *testing.T) {
+	for name, configure := range map[string]func(*Config){
+		"password":  withCredential(Credential{Username: "u", Password: "p"}),
+		"anonymous": func(*Config) {},
+		"Entra":     withEntra(always("entra-1")),
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				far := &refusing{refuse: true}
+				cfg := Config{Endpoint: "contoso.azurecr.io", Transport: far}
+				configure(&cfg)
+				c, err := New(cfg)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer c.Close()
+				for range 6000 { // ten minutes
+					if err := listTags(t, c, "r"); !errors.Is(err, ErrDenied) {
+						t.Fatalf("got %v, want ErrDenied", err)
+					}
+					time.Sleep(100 * time.Millisecond)
+				}
+				// 600 s in pauses of 8 s. An anonymous login is asked for in two
+				// widths, and Entra has a step before.
+				if got := far.tokens + far.exchanges; got < 60 || got > 2*85 {
+					t.Errorf("%d logins were tried within ten minutes of reading", got)
+				}
+				far.refuse = false
+				time.Sleep(refusedMost)
+				if err := listTags(t, c, "r"); err != nil {
+					t.Errorf("after it was put right: %v", err)
+				}
+			})
+		})
+	}
+}
+
+func TestSourceThatFailsIsNotAskedByEveryRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked, broken := 0, errors.New("docker-credential-x did not answer")
+		c, err := New(Config{Endpoint: "contoso.azurecr.io", Transport: &refusing{}, Credentials: credentialFunc(func() (Credential, error) {
+			asked++
+			return Credential{}, broken
+		})})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		for i := range 600 { // a minute, in many repositories
+			if err := listTags(t, c, "r"+strings.Repeat("x", i%50)); !errors.Is(err, broken) || !errors.Is(err, ErrDenied) {
+				t.Fatalf("got %v", err)
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		if asked < 5 || asked > 12 {
+			t.Errorf("the source was asked %d times within a minute", asked)
+		}
+	})
+}
