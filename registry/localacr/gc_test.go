@@ -80,14 +80,8 @@ func TestCollectSparesPushesInProgress(t *testing.T) {
 // A push is as long as its largest layer takes, however long that is: until
 // then what it uploaded before stays, though nothing needs it yet.
 func TestCollectSparesPushesThatTakeLong(t *testing.T) {
-	const keep = 20 * time.Millisecond
+	const keep = 200 * time.Millisecond
 	r := start(t, localacr.Config{CollectAfter: keep})
-	for _, repo := range []string{"a", "b"} {
-		if !r.tryPush(repo, "t", "an image") { // so that the manifest's blobs are not all there is
-			t.Fatal("no push")
-		}
-	}
-	first := r.pushBlob("a", []byte("the first layer"))
 	large, feed := io.Pipe()
 	req, err := http.NewRequest("PATCH", r.url+r.begin("a"), large)
 	if err != nil {
@@ -105,9 +99,10 @@ func TestCollectSparesPushesThatTakeLong(t *testing.T) {
 		answer <- reply{TB: t, status: res.StatusCode, header: res.Header}
 	}()
 	feed.Write([]byte("the second "))
+	first := r.pushBlob("a", []byte("the first layer"))
 
-	// What nobody pushes any more goes, ten times over.
-	for i := range 10 {
+	// What nobody pushes any more goes, several times over.
+	for i := range 5 {
 		left := r.pushBlob("b", fmt.Appendf(nil, "left behind %d", i))
 		r.collectUntilGone("b", left)
 	}
