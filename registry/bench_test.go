@@ -2,6 +2,7 @@ package registry
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -12,8 +13,9 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// BenchmarkDecodePage reads a page of 1,000 manifests; allocs/entry is what
-// each costs.
+// BenchmarkDecodePage reads a page of 1,000 manifests. allocs/op divided by 1,000
+// is what each costs; x-json is its time divided by that of encoding/json
+// reading the same page into maps, which is what a client without types does.
 func BenchmarkDecodePage(b *testing.B) {
 	var page bytes.Buffer
 	page.WriteString(`{"registry":"contoso.azurecr.io","imageName":"team/app","manifests":[`)
@@ -25,6 +27,15 @@ func BenchmarkDecodePage(b *testing.B) {
 			digest.FromString(fmt.Sprint(i)), dockerManifest, i)
 	}
 	page.WriteString(`]}`)
+	const rounds = 20
+	began := time.Now()
+	for range rounds {
+		var anything map[string]any
+		if err := json.Unmarshal(page.Bytes(), &anything); err != nil {
+			b.Fatal(err)
+		}
+	}
+	bare := time.Since(began) / rounds
 	b.SetBytes(int64(page.Len()))
 	b.ReportAllocs()
 	for b.Loop() {
@@ -33,6 +44,7 @@ func BenchmarkDecodePage(b *testing.B) {
 			b.Fatal(len(manifests), skip, err)
 		}
 	}
+	b.ReportMetric(b.Elapsed().Seconds()/float64(b.N)/bare.Seconds(), "x-json")
 }
 
 // BenchmarkOpenBlob compares a blob of 64 MiB through the client with the same
