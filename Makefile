@@ -94,11 +94,7 @@ bench: deps $(CRANE) $(RCLONE) ## every benchmark and a table of ratios to peers
 	@cd integration && $(GO) test -run '^$$' -bench '$(BENCH)' -benchtime 1x -timeout 40m .
 
 bench-quick: deps $(CRANE) $(RCLONE) ## the same with small sizes, in two minutes: rough figures
-<<<<<<< HEAD
 	@$(GO) test -short -run '^$$' -bench '$(BENCH)' -benchmem -benchtime 100ms -p 1 -timeout 10m ./...
-=======
-	@$(GO) test -short -run '^$$' -bench '$(BENCH)' -benchmem -benchtime 1x -p 1 -timeout 10m ./...
->>>>>>> 6dee787795e6e8fcebea29c274bcc328980f85fe
 	@cd integration && $(GO) test -short -run '^$$' -bench '$(BENCH)' -benchtime 1x -timeout 20m .
 
 clean: ## remove what was built

@@ -102,19 +102,11 @@ func (s seeder) tags(b *testing.B, repo string, n int, m *fixture.Manifest) {
 	each(b, n-1, func(i int) error { return s.manifest(repo, tagName(i+1), m) })
 }
 
-<<<<<<< HEAD
 // images pushes images into a repository, all with the same blobs, and spreads
 // tags over them.
 func (s seeder) images(repo string, tags, manifests int) error {
 	for i := range tags {
 		m := smallImage(fmt.Sprintf("%s %d", repo, i%manifests))
-=======
-// images pushes images into a repository, each with a tag and a digest of its
-// own and the same blobs as all others.
-func (s seeder) images(repo string, n int) error {
-	for i := range n {
-		m := smallImage(fmt.Sprintf("%s %d", repo, i))
->>>>>>> 6dee787795e6e8fcebea29c274bcc328980f85fe
 		if i == 0 {
 			for _, blob := range m.Blobs {
 				if err := s.blob(repo, blob); err != nil {

@@ -45,11 +45,7 @@ var goals = []struct {
 	{"warm-daemon", goal{"warm `cat` without passthrough, after a remount", "`cat` of the cache's file", 0.5, "x", 2}},
 	{"tags-ls", goal{"`ls -l` of 10,000 tags, cold", "pages + 2", 12, "exchanges", 0}},
 	{"tags-find", goal{"`find` over a repository of 10,000 tags, cold", "pages + 2", 12, "exchanges", 0}},
-<<<<<<< HEAD
 	{"tree-exchanges", goal{"`find` to the tags and manifests of 2,000 × 20, cold", "repositories, beside the catalog and 2", 2, "exchanges each", 2}},
-=======
-	{"tree-exchanges", goal{"`find` to the tags and manifests of 2,000 × 20, cold", "repositories, without the catalog", 2, "exchanges each", 2}},
->>>>>>> 6dee787795e6e8fcebea29c274bcc328980f85fe
 	{"tree-curl", goal{"the same, wall time", "the same pages by curl in sequence", 1, "x", 2}},
 	{"tree-into", goal{"`find` into all of them", "distinct manifests", 1, "exchanges each", 2}},
 	{"tree-warm", goal{"the same down to the tags, warm", "`find` over the same tree on disk", 0.3, "x", 2}},

@@ -11,18 +11,12 @@ import (
 	"testing"
 )
 
-<<<<<<< HEAD
 // Each repository of the tree has this many tags on this many manifests, which
 // no other repository has.
 const (
 	treeTags      = 20
 	treeManifests = 10
 )
-=======
-// treeTags is how many tags each repository of the tree has, each on a manifest
-// of its own.
-const treeTags = 20
->>>>>>> 6dee787795e6e8fcebea29c274bcc328980f85fe
 
 // toTags and intoAll are find down to the directories of tags and manifests,
 // which are four levels deep, and into them.
@@ -36,11 +30,7 @@ func BenchmarkTree(b *testing.B) {
 	repositories := full(2_000, 100)
 	s := newLocalACR(b)
 	each(b, repositories, func(i int) error {
-<<<<<<< HEAD
 		return s.seed().images(fmt.Sprintf("team%02d/app%04d", i%20, i), treeTags, treeManifests)
-=======
-		return s.seed().images(fmt.Sprintf("team%02d/app%04d", i%20, i), treeTags)
->>>>>>> 6dee787795e6e8fcebea29c274bcc328980f85fe
 	})
 	m := mountServer(b, s, "--log-level", "warn", "--metadata-ttl", "1h", "--cache-size", "8GiB")
 	b.Run("Cold", func(b *testing.B) { treeCold(b, s, repositories) })
@@ -87,15 +77,10 @@ func treeCold(b *testing.B, s *server, repositories int) {
 		}
 		return func() error { return execute("", "curl", "--config", list) }, func() {}
 	}}
-<<<<<<< HEAD
 	took := duel(b, 2, acrfs, curl)
 	// Once for a mount and not for each repository: a token, say.
 	once := catalog + 2
 	report(b, "tree-exchanges", "", float64(exchanges-once)/float64(repositories),
-=======
-	took := duel(b, full(3, 2), acrfs, curl)
-	report(b, "tree-exchanges", "", float64(exchanges-catalog)/float64(repositories),
->>>>>>> 6dee787795e6e8fcebea29c274bcc328980f85fe
 		"%d for %d repositories, %d of them tokens, and %d for the catalog", exchanges, repositories, tokens, catalog)
 	report(b, "tree-curl", "", ratio(took[0], took[1]), "%s against %s for %d pages", seconds(took[0]), seconds(took[1]), len(pages))
 }
@@ -123,11 +108,7 @@ func treeInto(b *testing.B, m *mount, repositories int) {
 	m.server.gate.forget()
 	for b.Loop() { // what follows is warm: once is all there is
 		took := timed(b, "find", func() error { return inMount(m, intoAll...) })
-<<<<<<< HEAD
 		manifests := repositories * treeManifests
-=======
-		manifests := repositories * treeTags
->>>>>>> 6dee787795e6e8fcebea29c274bcc328980f85fe
 		if requests := len(m.server.gate.requests()); requests > 0 {
 			report(b, "tree-into", "", float64(requests)/float64(manifests),
 				"%d exchanges for %d manifests, at most %d at once, %s", requests, manifests, peak.Load(), seconds(took))
@@ -158,11 +139,7 @@ func treeWarm(b *testing.B, m *mount) {
 					}, func() {}
 				}}
 			}
-<<<<<<< HEAD
 			took := duel(b, 3, walk("acrfs", m.dir), walk("disk", copied))
-=======
-			took := duel(b, 5, walk("acrfs", m.dir), walk("disk", copied))
->>>>>>> 6dee787795e6e8fcebea29c274bcc328980f85fe
 			report(b, row.key, "", ratio(took[0], took[1]), "%s against %s, of %d entries in all", seconds(took[0]), seconds(took[1]), entries)
 		})
 	}
