@@ -155,7 +155,7 @@ func (s *serveFlags) fill(ctx context.Context, server *localacr.Server, stdout i
 	for _, path := range s.imports {
 		in, err := server.Import(ctx, path, "")
 		if err != nil {
-			return fmt.Errorf("--import %s: %w", path, err)
+			return fmt.Errorf("--import: %w", err)
 		}
 		fmt.Fprintf(stdout, "imported %s as %s: %d tags, %d manifests, %d blobs\n", path, in.Repository, len(in.Tags), in.Manifests, in.Blobs)
 	}

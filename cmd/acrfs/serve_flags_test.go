@@ -159,6 +159,22 @@ func TestServeBandwidth(t *testing.T) {
 	}
 }
 
+func TestServeListLag(t *testing.T) {
+	const lag = 300 * time.Millisecond
+	_, url := serveSeeded(t, "--list-lag", lag.String())
+	a := anyone{t, url}
+	const repo = "models/tiny"
+	list := func() string { return a.ask("GET", repo, "/v2/"+repo+"/tags/list", "").body }
+	eventually(t, "listing the samples", func() bool { return strings.Contains(list(), `"latest"`) })
+	begin := time.Now()
+	a.ask("DELETE", repo, "/acr/v1/"+repo+"/_tags/latest", "").want(t, http.StatusAccepted)
+	a.ask("GET", repo, "/acr/v1/"+repo+"/_tags/latest", "").want(t, http.StatusNotFound)
+	eventually(t, "listing the deletion", func() bool { return !strings.Contains(list(), `"latest"`) })
+	if took := time.Since(begin); took < lag {
+		t.Errorf("the list shows a deletion after %v, want no earlier than %v", took, lag)
+	}
+}
+
 // --gc collects at the start what is old enough, and nothing else does.
 func TestServeCollectsAtItsStart(t *testing.T) {
 	root := t.TempDir()

@@ -4,11 +4,13 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -137,8 +139,68 @@ func TestServeSelfSignedIsTrustedByItsAuthority(t *testing.T) {
 	}
 }
 
-func TestServeImportsLayoutsAndCollectsWhenAsked(t *testing.T) {
-	layout := filepath.Join(t.TempDir(), "imported")
+func TestServeWithACertificateOfTheUsersOwn(t *testing.T) {
+	dir := t.TempDir()
+	cert, key, other := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"), filepath.Join(dir, "other.pem")
+	roots := x509.NewCertPool()
+	for _, keyFile := range []string{other, key} {
+		config, err := selfSigned(filepath.Join(dir, filepath.Base(keyFile)+".d"), []string{"registry.test"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		pair := config.Certificates[0]
+		der, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := writePEM(keyFile, "PRIVATE KEY", der, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if keyFile != key {
+			continue
+		}
+		var chain []byte
+		for _, der := range pair.Certificate {
+			chain = append(chain, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
+		}
+		if err := os.WriteFile(cert, chain, 0o600); err != nil || !roots.AppendCertsFromPEM(chain) {
+			t.Fatal(err)
+		}
+	}
+
+	p, url := serveSeeded(t, "--tls-cert", cert, "--tls-key", key)
+	if !strings.HasPrefix(url, "https://") {
+		t.Errorf("it says that it serves %s", url)
+	}
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: "registry.test"}}}
+	resp, err := client.Get(url + "/v2/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if challenge := resp.Header.Get("WWW-Authenticate"); !strings.HasPrefix(challenge, `Bearer realm="`+url+`/oauth2/token"`) {
+		t.Errorf("challenge %q", challenge)
+	}
+	client.CloseIdleConnections()
+	if status := p.stop(syscall.SIGTERM); status != exitDone {
+		t.Errorf("exit status %d, want %d", status, exitDone)
+	}
+
+	for _, row := range []struct{ cert, key, want string }{
+		{cert, other, "private key does not match"},
+		{filepath.Join(dir, "none"), key, "no such file"},
+		{key, key, "failed to find"},
+	} {
+		_, stderr, status := runHere(t, "serve", "--listen", "127.0.0.1:0", "--root", t.TempDir(), "--tls-cert", row.cert, "--tls-key", row.key)
+		if status != exitFailed || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, "--tls-cert") || !strings.Contains(stderr, row.want) {
+			t.Errorf("status %d, %q, want something about %q", status, stderr, row.want)
+		}
+	}
+}
+
+// writeLayout makes an OCI image layout with one manifest, tagged v1.
+func writeLayout(t *testing.T, layout string) {
+	t.Helper()
 	blob := func(content string) (digest string, size int) {
 		t.Helper()
 		sum := fmt.Sprintf("%x", sha256.Sum256([]byte(content)))
@@ -162,9 +224,37 @@ func TestServeImportsLayoutsAndCollectsWhenAsked(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	p := start(t, command(t, "serve", "--listen", "127.0.0.1:0", "--root", t.TempDir(), "--import", layout))
-	if said := p.until("next:"); !strings.Contains(said, "imported "+layout+" as imported: 1 tags, 1 manifests, 1 blobs\n") {
-		t.Errorf("it said:\n%s", said)
+}
+
+// An OCI layout is a folder, an archive or a compressed one: all of them in one
+// go, and each is a repository that can be pulled from.
+func TestServeImportsLayoutsAndCollectsWhenAsked(t *testing.T) {
+	dir := t.TempDir()
+	layout := filepath.Join(dir, "imported")
+	writeLayout(t, layout)
+	args := []string{"serve", "--listen", "127.0.0.1:0", "--root", t.TempDir(), "--import", layout}
+	repositories := map[string]string{layout: "imported"}
+	for name, flag := range map[string]string{"Packed.tar": "-cf", "squeezed.tar.gz": "-czf", "short.tgz": "-czf"} {
+		archive := filepath.Join(dir, name)
+		if out, err := exec.Command("tar", flag, archive, "-C", layout, ".").CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v", out, err)
+		}
+		base, _, _ := strings.Cut(strings.ToLower(name), ".")
+		repositories[archive] = base
+		args = append(args, "--import", archive)
+	}
+	p := start(t, command(t, args...))
+	said := p.until("next:")
+	_, rest, _ := strings.Cut(said, "serving ")
+	url, _, _ := strings.Cut(rest, ",")
+	a := anyone{t, url}
+	for path, repository := range repositories {
+		if !strings.Contains(said, "imported "+path+" as "+repository+": 1 tags, 1 manifests, 1 blobs\n") {
+			t.Errorf("it does not say that it imported %s:\n%s", path, said)
+		}
+		if got := a.ask("GET", repository, "/v2/"+repository+"/tags/list", "").want(t, http.StatusOK); got.body != `{"name":"`+repository+`","tags":["v1"]}`+"\n" {
+			t.Errorf("%s: %s", repository, got.body)
+		}
 	}
 	if err := p.Process.Signal(syscall.SIGUSR1); err != nil {
 		t.Fatal(err)
@@ -174,9 +264,21 @@ func TestServeImportsLayoutsAndCollectsWhenAsked(t *testing.T) {
 		t.Errorf("exit status %d, want %d", status, exitDone)
 	}
 
-	_, stderr, status := runHere(t, "serve", "--listen", "127.0.0.1:0", "--root", t.TempDir(), "--import", filepath.Join(layout, "none"))
-	if status != exitFailed || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, "--import") {
-		t.Errorf("a layout that is not there: status %d, %q", status, stderr)
+	text := filepath.Join(dir, "notes.txt")
+	if err := os.WriteFile(text, []byte(strings.Repeat("not an archive\n", 100)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	half := filepath.Join(dir, "half.tar.gz")
+	if whole, err := os.ReadFile(filepath.Join(dir, "squeezed.tar.gz")); err != nil || os.WriteFile(half, whole[:len(whole)/2], 0o600) != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		filepath.Join(dir, "none"): "no such file", text: "neither a folder nor a tar archive", half: "unexpected EOF", dir: "not an OCI image layout",
+	} {
+		_, stderr, status := runHere(t, "serve", "--listen", "127.0.0.1:0", "--root", t.TempDir(), "--import", path)
+		if status != exitFailed || strings.Count(stderr, "\n") != 1 || strings.Count(stderr, path) != 1 || !strings.Contains(stderr, want) {
+			t.Errorf("--import %s: status %d, %q, want something about %q", path, status, stderr, want)
+		}
 	}
 }
 

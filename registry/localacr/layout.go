@@ -23,6 +23,10 @@ type layout interface {
 func (s *Server) openLayout(name string) (layout, error) {
 	f, err := os.Open(name)
 	if err != nil {
+		var withName *fs.PathError
+		if errors.As(err, &withName) {
+			err = withName.Err // Import says the name
+		}
 		return nil, err
 	}
 	info, err := f.Stat()
