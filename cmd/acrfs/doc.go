@@ -16,7 +16,9 @@
 //	               the sources: given, docker's and podman's files, Microsoft Entra;
 //	               and whose files they read under sudo
 //	gate.go        asking the registry at the start, and on if it has to wait
-//	refusal.go     what a refusal means, and what to do about it
+//	refusal.go denied.go
+//	               what a refusal means, and what to do about it: at the start,
+//	               and once for each repository in the log
 //	named.go       --repository
 //	logging.go     --log-level, --log-file, --log-format
 //	session.go     client + cache + mount, opened and closed together

@@ -96,7 +96,7 @@ func mount(ctx context.Context, endpoint, mountpoint string, flags *mountFlags, 
 		Verify: flags.verification(),
 		Logger: logger,
 	}, fs.Config{
-		Logger:       logger,
+		Logger:       withAdvice(logger, client, source),
 		MetadataTTL:  flags.ttl(),
 		StaleIfError: flags.staleIfError,
 		UID:          flags.uid.id,

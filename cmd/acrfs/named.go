@@ -29,7 +29,7 @@ func (n namedRepositories) Repositories(ctx context.Context) iter.Seq2[string, e
 		for name, err := range n.Registry.Repositories(ctx) {
 			hidden := errors.Is(err, registry.ErrDenied) || errors.Is(err, registry.ErrUnsupported)
 			if err != nil && !began && !hidden && n.waiting() {
-				err = &registry.Error{Op: "list repositories", Message: "not signed in yet: " + oneLine(err), Kind: registry.ErrDenied}
+				err = &registry.Error{Op: "list repositories", Message: "not signed in yet: " + oneLine(err), Kind: registry.ErrDenied, Login: true}
 			}
 			if !began && hidden && len(n.names) > 0 {
 				for _, name := range n.names {
