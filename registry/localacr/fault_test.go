@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -30,6 +32,15 @@ func TestFaults(t *testing.T) {
 		{"429", localacr.Fault{Endpoint: catalog, Count: 1, Effect: localacr.Effect{Status: 429, RetryAfter: "7"}}, func(t *testing.T) reply {
 			return r.do("GET", "/acr/v1/_catalog", "").says(429, `{"errors":[{"code":"TOOMANYREQUESTS","message":"too many requests"}]}`+"\n").has("Retry-After: 7")
 		}, true},
+		{"429 without a word when", localacr.Fault{Endpoint: localacr.EndpointManifest, Method: "HEAD", Count: 1, Effect: localacr.Effect{Status: 429}}, func(t *testing.T) reply {
+			return r.do("HEAD", "/v2/a/manifests/v1", "", "Accept: "+typeManifest).says(429, "").has("Retry-After: ")
+		}, true},
+		{"503", localacr.Fault{Endpoint: catalog, Count: 1, Effect: localacr.Effect{Status: 503}}, func(t *testing.T) reply {
+			return r.do("GET", "/acr/v1/_catalog", "").says(503, `{"errors":[{"code":"UNAVAILABLE","message":"service unavailable"}]}`+"\n").has("Retry-After: ")
+		}, true},
+		{"503 with a date", localacr.Fault{Endpoint: catalog, Count: 1, Effect: localacr.Effect{Status: 503, RetryAfter: "Fri, 07 Nov 2014 23:59:59 GMT"}}, func(t *testing.T) reply {
+			return r.do("GET", "/acr/v1/_catalog", "").want(503).has("Retry-After: Fri, 07 Nov 2014 23:59:59 GMT")
+		}, true},
 		{"503 of storage", localacr.Fault{Endpoint: storage, Count: 1, Effect: localacr.Effect{Status: 503}}, func(t *testing.T) reply {
 			got := r.fetch("a", d).want(503).has("Content-Type: application/xml", "Retry-After: ")
 			if !strings.Contains(got.body, "<Code>ServerBusy</Code>") {
@@ -40,8 +51,19 @@ func TestFaults(t *testing.T) {
 		{"reset", localacr.Fault{Endpoint: storage, Method: "GET", Effect: localacr.Effect{Reset: true}}, func(t *testing.T) reply {
 			return r.fetch("a", d).broken(t, 0)
 		}, true},
+		{"reset of the registry", localacr.Fault{Endpoint: catalog, Effect: localacr.Effect{Reset: true}}, func(t *testing.T) reply {
+			got := r.raw("GET", "/acr/v1/_catalog", "")
+			if !errors.Is(got.err, syscall.ECONNRESET) {
+				t.Errorf("got %v, want a reset", got.err)
+			}
+			return got
+		}, true},
 		{"reset in the body", localacr.Fault{Endpoint: storage, Count: 1, Effect: localacr.Effect{ResetAfter: 5000}}, func(t *testing.T) reply {
-			return r.fetch("a", d).broken(t, 5000)
+			got := r.fetch("a", d).broken(t, 5000)
+			if !errors.Is(got.err, syscall.ECONNRESET) {
+				t.Errorf("got %v, want a reset", got.err)
+			}
+			return got
 		}, true},
 		{"truncated", localacr.Fault{Endpoint: storage, Count: 1, Effect: localacr.Effect{Truncate: 10}}, func(t *testing.T) reply {
 			got := r.fetch("a", d).broken(t, len(content)-10)
@@ -94,6 +116,17 @@ func TestFaults(t *testing.T) {
 			}
 			return got
 		}, true},
+		{"redirect loop of a manifest", localacr.Fault{Endpoint: localacr.EndpointManifest, Count: 1, Effect: localacr.Effect{RedirectLoop: true}}, func(t *testing.T) reply {
+			return r.raw("GET", "/v2/a/manifests/v1?x=%2F", "").want(307).has("Location: " + r.url + "/v2/a/manifests/v1?x=%2F")
+		}, true},
+		{"bandwidth", localacr.Fault{Endpoint: storage, Count: 1, Effect: localacr.Effect{Bandwidth: 1 << 20}}, func(t *testing.T) reply {
+			begin := time.Now()
+			got := r.fetch("a", d).says(200, string(content))
+			if took := time.Since(begin); took < 60*time.Millisecond { // of 95, less what goes at once
+				t.Errorf("100 kB at 1 MiB/s took only %v", took)
+			}
+			return got
+		}, true},
 		{"delay", localacr.Fault{Endpoint: storage, Count: 1, Effect: localacr.Effect{Delay: 50 * time.Millisecond}}, func(t *testing.T) reply {
 			begin := time.Now()
 			got := r.fetch("a", d).want(200)
@@ -130,55 +163,62 @@ func (got reply) broken(t *testing.T, n int) reply {
 	return got
 }
 
-// A stalled answer lasts until its client has had enough.
+// A stalled answer lasts until its client has had enough, whether it stalls
+// before its headers or in its body.
 func TestStall(t *testing.T) {
 	faults := localacr.NewFaults(1)
 	r := start(t, localacr.Config{Faults: faults})
 	d := r.pushBlob("a", make([]byte, 100_000))
 	at := r.auth("GET", "a", "/v2/a/blobs/"+d, "").want(307).header.Get("Location")
-	faults.Add(localacr.Fault{Endpoint: localacr.EndpointStorage, Effect: localacr.Effect{StallAfter: 1000}})
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, "GET", at, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	res, err := r.http.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	var b bytes.Buffer
-	if _, err := b.ReadFrom(res.Body); !errors.Is(err, context.DeadlineExceeded) || b.Len() != 1000 {
-		t.Errorf("%d bytes, %v", b.Len(), err)
+	for _, row := range []struct {
+		effect localacr.Effect
+		bytes  int
+	}{{localacr.Effect{Stall: true}, -1}, {localacr.Effect{StallAfter: 1000}, 1000}} {
+		faults.Clear()
+		faults.Add(localacr.Fault{Endpoint: localacr.EndpointStorage, Effect: row.effect})
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		req, err := http.NewRequestWithContext(ctx, "GET", at, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := -1 // no headers
+		res, err := r.http.Do(req)
+		if err == nil {
+			var b bytes.Buffer
+			_, err = b.ReadFrom(res.Body)
+			res.Body.Close()
+			got = b.Len()
+		}
+		if !errors.Is(err, context.DeadlineExceeded) || got != row.bytes {
+			t.Errorf("%d bytes, %v; want %d until the client leaves", got, err, row.bytes)
+		}
+		cancel()
 	}
 }
 
-// The same seed makes the same choices.
-func TestFaultChancesAreRepeatable(t *testing.T) {
-	run := func(seed uint64) (struck []int) {
-		faults := localacr.NewFaults(seed)
-		r := start(t, localacr.Config{Faults: faults})
-		faults.Add(localacr.Fault{Endpoint: localacr.EndpointPing, Probability: 0.5, Effect: localacr.Effect{Status: 503}})
-		for i := range 40 {
-			if r.raw("GET", "/v2/", "").status == 503 {
-				struck = append(struck, i)
-			}
+// Over HTTP/2 a dropped connection is a dropped stream.
+func TestResetsOverHTTP2(t *testing.T) {
+	faults := localacr.NewFaults(1)
+	s, err := localacr.Open(localacr.Config{Root: freshRoot(t), Faults: faults, DirectBlobs: true, Name: "same"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := serve(t, s)
+	r.host = "same"
+	d := r.pushBlob("a", make([]byte, 100_000))
+	token := "Authorization: Bearer " + r.token("repository:a:*")
+	web := httptest.NewUnstartedServer(s)
+	web.EnableHTTP2 = true
+	web.StartTLS()
+	t.Cleanup(web.Close)
+	r.url, r.http = web.URL, web.Client()
+	r.raw("GET", "/v2/a/blobs/"+d, "", token).want(200)
+	for _, effect := range []localacr.Effect{{Reset: true}, {ResetAfter: 1000}, {Truncate: 10}} {
+		faults.Clear()
+		hits := faults.Add(localacr.Fault{Endpoint: localacr.EndpointBlob, Effect: effect})
+		r.raw("GET", "/v2/a/blobs/"+d, "", token).broken(t, 100_000-10)
+		if hits() == 0 {
+			t.Errorf("%+v did not strike", effect)
 		}
-		return struck
-	}
-	a, b, c := run(1), run(1), run(2)
-	if len(a) < 5 || len(a) > 35 || len(a) != len(b) {
-		t.Fatal(a, b)
-	}
-	same := len(a) == len(c)
-	for i := range a {
-		if a[i] != b[i] {
-			t.Fatal(a, b)
-		}
-		same = same && i < len(c) && a[i] == c[i]
-	}
-	if same {
-		t.Error("another seed made the same choices")
 	}
 }
