@@ -116,7 +116,7 @@ func listTags(ctx context.Context, from Catalog, repo string) (tagList, error) {
 		if err != nil {
 			return nil, err
 		}
-		if !validTag(tag.Name) {
+		if !registry.ValidTag(tag.Name) {
 			continue
 		}
 		list = append(list, tagEntry{name: tag.Name, digest: tag.Properties.Digest, facts: factsOf(tag.Properties)})
@@ -191,7 +191,7 @@ func listManifests(ctx context.Context, from Catalog, repo string) (*manifestLis
 		if err != nil {
 			return nil, err
 		}
-		if _, seen := list.byDigest[p.Digest]; seen || p.Digest.Validate() != nil {
+		if _, seen := list.byDigest[p.Digest]; seen || !registry.ValidDigest(p.Digest) {
 			continue
 		}
 		list.byDigest[p.Digest] = 0 // its place is known when all are here

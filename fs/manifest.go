@@ -1,8 +1,7 @@
 package fs
 
 import (
-	"encoding/json"
-
+	"github.com/go-json-experiment/json/v1"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )

@@ -8,6 +8,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/acrfs/acrfs/registry"
 )
 
 // The names of the tree, decided by plain functions. Everything that comes
@@ -31,7 +33,6 @@ const (
 // cannot begin with an underscore, which keeps the tree's own names apart.
 var (
 	componentPattern = regexp.MustCompile(`^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*$`)
-	tagPattern       = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`)
 	// What a platform's parts may look like to become a file name.
 	platformPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$`)
 )
@@ -39,7 +40,6 @@ var (
 func validComponent(name string) bool {
 	return len(name) <= maxComponent && componentPattern.MatchString(name)
 }
-func validTag(name string) bool { return tagPattern.MatchString(name) }
 
 // parseDigest reads a digest as it stands in a path: sha256:<hex>, or
 // sha256-<hex> for tools that split at colons.
@@ -48,7 +48,7 @@ func parseDigest(name string) (digest.Digest, bool) {
 	if !strings.Contains(name, ":") {
 		d = digest.Digest(strings.Replace(name, "-", ":", 1))
 	}
-	return d, d.Validate() == nil
+	return d, registry.ValidDigest(d)
 }
 
 // titleOf returns the path that a descriptor asks for in its title annotation,

@@ -28,7 +28,7 @@ func (d *tagsDir) attr() attr    { return plainDir }
 func (d *tagsDir) where() string { return "/" + join(d.repo.name, tagsName) }
 
 func (d *tagsDir) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*fusefs.Inode, syscall.Errno) {
-	if !validTag(name) {
+	if !registry.ValidTag(name) {
 		return nil, d.t.fail("lookup", join(d.where(), name), errNotFound)
 	}
 	ctx, done := d.t.opContext(ctx)

@@ -2,12 +2,12 @@ package registry
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"iter"
 	"net/http"
 	"time"
 
+	"github.com/go-json-experiment/json/v1"
 	"github.com/opencontainers/go-digest"
 )
 
@@ -158,7 +158,7 @@ func decodeACRTags(body []byte) ([]Tag, skipped, error) {
 	tags := make([]Tag, 0, len(list.Tags))
 	for i := range list.Tags {
 		item := &list.Tags[i]
-		if !validTag(item.Name) || !validDigest(digest.Digest(item.Digest)) {
+		if !ValidTag(item.Name) || !ValidDigest(digest.Digest(item.Digest)) {
 			skip.note(item.Name)
 			continue
 		}
@@ -178,7 +178,7 @@ func decodeACRManifests(body []byte) ([]Properties, skipped, error) {
 	manifests := make([]Properties, 0, len(list.Manifests))
 	for i := range list.Manifests {
 		item := &list.Manifests[i]
-		if !validDigest(digest.Digest(item.Digest)) {
+		if !ValidDigest(digest.Digest(item.Digest)) {
 			skip.note(item.Digest)
 			continue
 		}
@@ -210,7 +210,7 @@ func decodeACRProperties(body []byte, ref Ref) (Properties, error) {
 		return Properties{}, errNoItem
 	case ref.Digest != "" && item.Digest != ref.Digest.String(), ref.Tag != "" && item.Name != ref.Tag && ref.Digest == "":
 		return Properties{}, errOtherItem
-	case item.Digest != "" && !validDigest(digest.Digest(item.Digest)):
+	case item.Digest != "" && !ValidDigest(digest.Digest(item.Digest)):
 		return Properties{}, errOtherItem
 	}
 	return item.properties(), nil
@@ -219,7 +219,7 @@ func decodeACRProperties(body []byte, ref Ref) (Properties, error) {
 func validTags(tags []string) []string {
 	kept := tags[:0]
 	for _, tag := range tags {
-		if validTag(tag) {
+		if ValidTag(tag) {
 			kept = append(kept, tag)
 		}
 	}

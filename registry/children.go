@@ -223,7 +223,7 @@ func decodeChildren(body []byte) ([]child, error) {
 	}
 	children := make([]child, 0, len(index.Manifests))
 	for _, m := range index.Manifests {
-		if d := digest.Digest(m.Digest); validDigest(d) {
+		if d := digest.Digest(m.Digest); ValidDigest(d) {
 			children = append(children, child{d, m.MediaType, m.Platform.Architecture, m.Platform.OS})
 		}
 	}

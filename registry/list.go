@@ -2,10 +2,11 @@ package registry
 
 import (
 	"context"
-	"encoding/json"
 	"iter"
 	"net/http"
 	"sync"
+
+	"github.com/go-json-experiment/json/v1"
 )
 
 const (

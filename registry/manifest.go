@@ -83,7 +83,7 @@ func describe(op string, ref Ref, h http.Header) (d Descriptor, complete bool, e
 	}
 	size, err := strconv.ParseInt(h.Get("Content-Length"), 10, 64)
 	d.Size = size
-	complete = err == nil && size > 0 && validDigest(d.Digest) && !vague(d.MediaType)
+	complete = err == nil && size > 0 && ValidDigest(d.Digest) && !vague(d.MediaType)
 	return d, complete, nil
 }
 
@@ -115,7 +115,7 @@ func (c *Client) manifest(ctx context.Context, op string, ref Ref) ([]byte, Desc
 	if d.MediaType == dockerSchema1Signed {
 		hashed = schema1Payload(a.body)
 	}
-	if !validDigest(d.Digest) {
+	if !ValidDigest(d.Digest) {
 		d.Digest = digest.FromBytes(hashed) // the registry names none
 	}
 	if got := d.Digest.Algorithm().FromBytes(hashed); got != d.Digest {

@@ -2,9 +2,10 @@ package registry
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"iter"
+
+	"github.com/go-json-experiment/json/v1"
 )
 
 // oci is the plain protocol: /v2 alone. It keeps no times and no flags.
@@ -95,7 +96,7 @@ func decodeOCITags(body []byte) ([]Tag, skipped, error) {
 	}
 	tags := make([]Tag, 0, len(list.Tags))
 	for _, name := range list.Tags {
-		if !validTag(name) {
+		if !ValidTag(name) {
 			skip.note(name)
 			continue
 		}

@@ -40,9 +40,9 @@ func (r Ref) check(op string) error {
 	switch {
 	case !validRepository(r.Repository):
 		message = "not a repository name"
-	case r.Tag != "" && !validTag(r.Tag):
+	case r.Tag != "" && !ValidTag(r.Tag):
 		message = "not a tag name"
-	case r.Digest != "" && !validDigest(r.Digest):
+	case r.Digest != "" && !ValidDigest(r.Digest):
 		message = "not a digest"
 	default:
 		return nil
