@@ -2,15 +2,21 @@ package integration
 
 import (
 	"bytes"
+	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2"
+	"oras.land/oras-go/v2/content"
 	"oras.land/oras-go/v2/content/memory"
+	orasremote "oras.land/oras-go/v2/registry/remote"
 
 	"github.com/acrfs/acrfs/integration/fixture"
+	"github.com/acrfs/acrfs/registry/localacr"
 )
 
 // TestForeignORASFindsReferrers pushes signatures and SBOMs and asks for them.
@@ -59,6 +65,76 @@ func TestForeignORASFindsReferrers(t *testing.T) {
 		return nil
 	}); err != nil || got != 0 {
 		t.Errorf("referrers of what does not exist: %d, %v", got, err)
+	}
+}
+
+// TestForeignORASKeepsReferrersItself has the client keep the lists of referrers
+// under tags, as the distribution spec says: because it was told to, and because
+// the registry does not have the API.
+func TestForeignORASKeepsReferrersItself(t *testing.T) {
+	for name, config := range map[string]localacr.Config{"told to": {}, "found out": {NoReferrers: true}} {
+		t.Run(name, func(t *testing.T) {
+			config.Root = t.TempDir()
+			s := startLocalACR(t, config)
+			fresh := func() *orasremote.Repository {
+				repository, err := orasRepository(s, "app")
+				if err == nil && name == "told to" {
+					err = repository.SetReferrersCapability(false)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				return repository
+			}
+			subject := fixture.Image("amd64", "", "1")
+			pushWith(t, pushWithORAS, s, "app", "v1", subject)
+			var want []string
+			var referrers []*fixture.Manifest
+			for i := range 3 {
+				m := fixture.Referrer(subject, "application/vnd.example.signature", "file", fmt.Sprint(i))
+				if err := oras.CopyGraph(t.Context(), orasSource(m), fresh(), m.Descriptor(), oras.CopyGraphOptions{
+					// The subject is there already.
+					FindSuccessors: func(ctx context.Context, f content.Fetcher, d ocispec.Descriptor) ([]ocispec.Descriptor, error) {
+						next, err := content.Successors(ctx, f, d)
+						return slices.DeleteFunc(next, func(d ocispec.Descriptor) bool { return d.Digest == subject.Digest }), err
+					},
+				}); err != nil {
+					t.Fatal(err)
+				}
+				referrers = append(referrers, m)
+				want = append(want, m.Digest.String())
+			}
+			check := func() {
+				t.Helper()
+				var got []string
+				err := fresh().Referrers(t.Context(), subject.Descriptor(), "", func(found []ocispec.Descriptor) error {
+					for _, d := range found {
+						got = append(got, d.Digest.String())
+					}
+					return nil
+				})
+				if diff := cmp.Diff(sorted(slices.Clone(want)), sorted(got)); err != nil || diff != "" {
+					t.Errorf("referrers: %v (-want +got):\n%s", err, diff)
+				}
+			}
+			check()
+			tag := strings.Replace(subject.Digest.String(), ":", "-", 1)
+			if _, err := fresh().Resolve(t.Context(), tag); err != nil {
+				t.Errorf("the list of referrers is not under %s: %v", tag, err)
+			}
+			// The client takes a referrer out of its list, and its old lists away.
+			if err := fresh().Delete(t.Context(), referrers[0].Descriptor()); err != nil {
+				t.Fatal(err)
+			}
+			want = want[1:]
+			check()
+			token := curlToken(t, s, "repository:app:metadata_read")
+			_, _, body := curl(t, s, "/acr/v1/app", "--header", "Authorization: Bearer "+token)
+			// The subject, two referrers and one list; two tags.
+			if !strings.Contains(body, `"manifestCount":4,"tagCount":2`) {
+				t.Errorf("left in the repository: %s", body)
+			}
+		})
 	}
 }
 

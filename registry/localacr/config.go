@@ -61,6 +61,11 @@ type Config struct {
 	// token, so that a client that sends its one along is found out.
 	StorageHost string
 
+	// NoReferrers leaves the referrers API out, as ACR does where the customer
+	// manages the keys: clients keep lists of referrers themselves then, under
+	// tags.
+	NoReferrers bool
+
 	// ReadOnly refuses every change that arrives over HTTP.
 	ReadOnly bool
 

@@ -27,6 +27,9 @@ type exchange struct {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	begin := time.Now()
 	rt, fate := parseRoute(r.URL.EscapedPath())
+	if rt.endpoint == EndpointReferrers && s.cfg.NoReferrers {
+		fate = missed
+	}
 	if fate != routed {
 		rt.endpoint = EndpointNone
 	}

@@ -213,6 +213,16 @@ func TestReferrers(t *testing.T) {
 	r.checked()
 }
 
+// 1.10: without the referrers API its address is not known, and a push does not
+// say that the registry keeps its subject. What clients do then is the business
+// of TestForeignORASKeepsReferrersItself.
+func TestNoReferrers(t *testing.T) {
+	r := start(t, localacr.Config{NoReferrers: true})
+	image := r.image("a", typeManifest, "x", fmt.Sprintf(`,"subject":{"mediaType":%q,"digest":%q,"size":1}`, typeManifest, zeros))
+	r.auth("PUT", "a", "/v2/a/manifests/v1", image, "Content-Type: "+typeManifest).says(201, "").has("OCI-Subject: ")
+	r.raw("GET", "/v2/a/referrers/"+zeros, "").says(404, "404 page not found\n")
+}
+
 // 5.4: lists that lag show what was there, in every order and with its Link,
 // until they show what is; a thing by its name is never late.
 func TestListsLag(t *testing.T) {

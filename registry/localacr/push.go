@@ -201,7 +201,7 @@ func (x *exchange) putManifest() error {
 	if err := x.store.push(x.r.Context(), x.name, tag, p); err != nil {
 		return err
 	}
-	if p.Subject != nil {
+	if p.Subject != nil && !x.cfg.NoReferrers {
 		x.w.Header().Set("OCI-Subject", p.Subject.Digest)
 	}
 	return x.created("/v2/"+x.name+"/manifests/"+p.digest, p.digest)
