@@ -26,8 +26,10 @@ var azureClouds = []azureCloud{
 func azureRegistry(host string) (name string, in azureCloud, ok bool) {
 	for _, c := range azureClouds {
 		if name, found := strings.CutSuffix(host, c.suffix); found && name != "" {
-			// The regional data endpoints and such have more labels.
+			// The regional data endpoints and such have more labels, and names
+			// under a domain name label end in a hash.
 			name, _, _ = strings.Cut(name, ".")
+			name, _, _ = strings.Cut(name, "-")
 			return name, c, true
 		}
 	}

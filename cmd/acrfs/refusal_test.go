@@ -83,6 +83,10 @@ func TestRefusalsSayWhatToDo(t *testing.T) {
 	}{
 		"docker login expired": {anyHost, withTokens(refused, empty), docker,
 			"contoso.azurecr.io refused the docker login in /home/alice/.docker/config.json (401: credentials refused): run az acr login --name contoso"},
+		"domain name label": {"contoso-a1b2c3.azurecr.io", withTokens(refused, empty), docker,
+			"contoso-a1b2c3.azurecr.io refused the docker login in /home/alice/.docker/config.json (401: credentials refused): run az acr login --name contoso"},
+		"podman login": {anyHost, withTokens(refused, empty), login{source: docker.source, way: byDocker, tool: "podman", shown: "podman login in /home/alice/.config/containers/auth.json"},
+			"contoso.azurecr.io refused the podman login in /home/alice/.config/containers/auth.json (401: credentials refused): run podman login contoso.azurecr.io"},
 		"docker login elsewhere": {"registry.example", withTokens(refused, refused), docker,
 			"registry.example refused the docker login in /home/alice/.docker/config.json (" + said + "): run docker login registry.example"},
 		"wrong password": {anyHost, withTokens(refused, refused), user,

@@ -132,11 +132,11 @@ func ParseKeys(text []byte) (map[string]*rsa.PublicKey, error) {
 	for _, k := range set.Keys {
 		n, nErr := base64.RawURLEncoding.DecodeString(k.Modulus)
 		e, eErr := base64.RawURLEncoding.DecodeString(k.Exponent)
-		exponent := new(big.Int).SetBytes(e)
-		if k.Type != "RSA" || nErr != nil || eErr != nil || len(n) < 256 || !exponent.IsInt64() || exponent.Int64() < 3 || exponent.Int64() > 1<<31-1 {
+		modulus, exponent := new(big.Int).SetBytes(n), new(big.Int).SetBytes(e)
+		if k.Type != "RSA" || nErr != nil || eErr != nil || modulus.BitLen() < 2048 || !exponent.IsInt64() || exponent.Int64() < 3 || exponent.Int64() > 1<<31-1 {
 			continue // other kinds of keys, and ones too weak to trust
 		}
-		keys[k.ID] = &rsa.PublicKey{N: new(big.Int).SetBytes(n), E: int(exponent.Int64())}
+		keys[k.ID] = &rsa.PublicKey{N: modulus, E: int(exponent.Int64())}
 	}
 	if len(keys) == 0 {
 		return nil, errors.New("no RSA key in the JSON Web Key Set")

@@ -175,7 +175,7 @@ func FuzzParseKeys(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) {
 		keys, err := localacr.ParseKeys(text)
 		for id, key := range keys {
-			if err != nil || key.E < 3 {
+			if err != nil || key.E < 3 || key.N.BitLen() < 2048 {
 				t.Errorf("%q: %+v, %v", id, key, err)
 			}
 		}
