@@ -20,14 +20,15 @@ type changes struct {
 
 	mu    sync.Mutex // guards what follows
 	items map[string]change
-	seq   uint64 // moves with every change that is visible
-	flags uint64 // moves with every update
+	seq   uint64    // moves with every change that is visible
+	flags uint64    // moves with every update
+	last  time.Time // when something was removed last
 }
 
 type change struct {
 	at    time.Time
 	gone  bool
-	took  bool  // gone along with something else; may still be removed
+	took  bool  // it went along with something else; may still be removed
 	stamp int64 // the item's last update, by the registry's clock, before it went
 	facts *facts
 }
@@ -44,6 +45,8 @@ func (c *changes) set(key string, ch change) {
 	defer c.mu.Unlock()
 	if ch.facts != nil {
 		c.flags++
+	} else {
+		c.last = ch.at
 	}
 	if c.items == nil {
 		c.items = make(map[string]change)
@@ -76,12 +79,27 @@ func (c *changes) flagsSet() uint64 {
 	return c.flags
 }
 
-// ghost tells whether an item that is gone may still be removed.
+// vanish notes items that listings no longer have. They may have gone with one
+// that this mount removed, and then they can still be removed too; but nobody
+// said so, and what is learned of them counts.
+func (c *changes) vanish(keys []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, key := range keys {
+		if _, known := c.items[key]; !known {
+			c.items[key] = change{at: time.Now(), took: true}
+		}
+	}
+}
+
+// ghost tells whether an item that is gone may still be removed. A walk may take
+// longer than the lag: while it removes one item after the other, the ghosts
+// stay.
 func (c *changes) ghost(key string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	ch, ok := c.items[key]
-	return ok && ch.took && (c.keep || time.Since(ch.at) < lag)
+	return ok && ch.took && (c.keep || time.Since(c.last) < lag)
 }
 
 // lay ghosts to rest: it was removed.
@@ -118,7 +136,7 @@ func (c *changes) apply(key string, learned time.Time, f facts) (now facts, gone
 	defer c.mu.Unlock()
 	ch, ok := c.items[key]
 	switch {
-	case !ok:
+	case !ok, !ch.gone && ch.facts == nil:
 		return f, false
 	case !ch.gone:
 		if c.keep || learned.Before(ch.at) {
@@ -155,6 +173,12 @@ func (c *changes) prune(at time.Time) {
 		return
 	}
 	maps.DeleteFunc(c.items, func(_ string, ch change) bool {
-		return ch.at.Before(at) && (!ch.gone || time.Since(ch.at) > lag)
+		switch {
+		case ch.facts != nil:
+			return ch.at.Before(at)
+		case ch.took:
+			return time.Since(c.last) > lag
+		}
+		return time.Since(ch.at) > lag
 	})
 }

@@ -13,11 +13,19 @@ import (
 // after a remount: a directory, symlink or manifest.json is its path, a blob
 // is its digest and size and has one number wherever it appears.
 //
-// Among the manifests of a repository, indexes have the lower half of the
-// numbers and all others the upper half: tools that delete in inode order then
-// come to an index before the images it holds.
+// The manifests of a repository are numbered in the order of their listing
+// (listManifests), since tools that remove very many entries do so by number: so
+// they come to an index before the images and indexes it holds, and to an image
+// before its signatures. Indexes have the lower half of the numbers, the newest
+// first, all others the upper half, the oldest first.
 
-const inoHigh = 1 << 63
+const (
+	inoHigh = 1 << 63
+	// How many of the other 63 bits are a hash. The rest is the creation time
+	// in units of 131 µs: less than a registry takes from one push to the next
+	// that depends on it.
+	inoHashBits = 17
+)
 
 // inoOf hashes the parts that identify a node. The kernel and go-fuse reserve
 // the numbers 0, 1 and 2^64-1.
@@ -36,11 +44,19 @@ func inoOf(kind string, parts ...string) uint64 {
 	return ino
 }
 
-// inoOfManifest places a manifest's directory by whether it is an index.
-func inoOfManifest(repo, name string, index bool) uint64 {
-	ino := inoOf("manifest", repo, name)
+// inoOfManifest places a manifest's directory by whether it is an index, and by
+// when it was created, where the registry tells.
+func inoOfManifest(repo, name string, index bool, created int64) uint64 {
+	ino := inoOf("manifest", repo, name) &^ inoHigh
+	if created > 0 {
+		at := uint64(created)
+		if index {
+			at = ^at &^ inoHigh
+		}
+		ino = at>>inoHashBits<<inoHashBits | ino&(1<<inoHashBits-1)
+	}
 	if index {
-		return max(ino&^inoHigh, 2)
+		return max(ino, 2)
 	}
 	return min(ino|inoHigh, ^uint64(0)-1)
 }

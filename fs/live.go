@@ -163,10 +163,8 @@ func (r *repository) taggedUnlisted(ctx context.Context, s *snapshot[*manifestLi
 // neededBy tells which live item needs a manifest, "" when none does. Where that
 // cannot be known, because a live index cannot be read, it is an error.
 func (r *repository) neededBy(ctx context.Context, d digest.Digest) (string, error) {
-	if s := r.manifests.last(); s != nil && time.Since(s.at) > liveTrust {
-		r.manifests.drop() // however long a listing is believed otherwise
-	}
-	s, err := r.manifests.get(ctx)
+	// However long a listing is believed otherwise.
+	s, err := r.manifestsSince(ctx, time.Now().Add(-liveTrust))
 	if err != nil {
 		return "", err
 	}

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/acrfs/acrfs/registry"
 )
@@ -48,4 +49,20 @@ func TestLockThatWasSetJustNowKeepsTheSubject(t *testing.T) {
 		t.Errorf("the log does not say %q", want)
 	}
 	w.run("setfattr -n user.acr.can_delete -v true $R/_manifests/" + referrer + " && rm -r $R/_manifests/" + subject)
+}
+
+func TestSignatureThatWentWithItsSubjectCanStillBeRemoved(t *testing.T) {
+	w := mounted(t, Config{Writable: &Writable{}, MetadataTTL: 50 * time.Millisecond})
+	w.run("setfattr -n user.acr.can_delete -v true $R/_tags/v1")
+	script := `cd $R/_manifests; for m in *; do getfattr --only-values -n user.oci.subject $m/manifest.json >/dev/null 2>&1 && echo $m && break; done`
+	referrer := w.run(script)
+	subject := w.run("getfattr --absolute-names --only-values -n user.oci.subject $R/_manifests/" + referrer + "/manifest.json")
+	w.run("rm -r $R/_manifests/" + subject + "; sleep 0.1; ! ls $R/_manifests | grep " + referrer) // asks again, and it is not there
+	deleted := w.requests(http.MethodDelete)
+	w.run("sleep 0.1; rm -r $R/_manifests/" + referrer) // by whoever had seen it
+	w.fails("rm -r $R/_manifests/"+referrer, "No such file")
+	w.fails("ls $R/_manifests/sha256:"+strings.Repeat("0", 64), "No such file") // which never was
+	if n := w.requests(http.MethodDelete); n != deleted {
+		t.Errorf("%d more deletions were sent", n-deleted)
+	}
 }

@@ -63,7 +63,7 @@ func (d *manifestsDir) fromCache(ctx context.Context, dgst digest.Digest, err er
 }
 
 func (d *manifestsDir) child(ctx context.Context, name string, e manifestEntry, at time.Time, out *fuse.EntryOut) *fusefs.Inode {
-	id := d.t.gens.stable(modeDir, inoOfManifest(d.repo.name, name, isIndex(e.mediaType)), e.digest.String())
+	id := d.t.gens.stable(modeDir, inoOfManifest(d.repo.name, name, isIndex(e.mediaType), e.created), e.digest.String())
 	return d.repo.artifactNode(ctx, &d.Inode, id, found{"", name, e.digest, e.facts, at}, out)
 }
 
@@ -112,10 +112,7 @@ func (d *manifestsDir) known() (contents, bool) {
 
 func (d *manifestsDir) contents(ctx context.Context) (contents, error) {
 	d.listAhead()
-	if s := d.repo.manifests.fresh(); s != nil && s.at.UnixNano() <= d.repo.manifestDeleted.Load() {
-		d.repo.manifests.drop()
-	}
-	s, err := d.repo.manifests.get(ctx)
+	s, err := d.repo.manifestsSince(ctx, time.Unix(0, d.repo.manifestDeleted.Load()))
 	if err != nil {
 		return contents{}, cause(ctx, err)
 	}
@@ -140,7 +137,7 @@ func (d *manifestsDir) list(s *snapshot[*manifestList]) contents {
 		n:  len(entries),
 		entry: func(i int) fuse.DirEntry {
 			name := entries[i].digest.String()
-			return fuse.DirEntry{Name: name, Mode: modeDir, Ino: inoOfManifest(d.repo.name, name, isIndex(entries[i].mediaType))}
+			return fuse.DirEntry{Name: name, Mode: modeDir, Ino: inoOfManifest(d.repo.name, name, isIndex(entries[i].mediaType), entries[i].created)}
 		},
 		child: func(ctx context.Context, i int, out *fuse.EntryOut) (*fusefs.Inode, syscall.Errno) {
 			return d.child(ctx, entries[i].digest.String(), entries[i], s.at, out), 0

@@ -195,6 +195,34 @@ func (r *repository) visibleManifests(s *snapshot[*manifestList]) []manifestEntr
 	return visible
 }
 
+// manifestsSince returns a listing of the manifests from after a moment.
+func (r *repository) manifestsSince(ctx context.Context, since time.Time) (*snapshot[*manifestList], error) {
+	before := r.manifests.last()
+	if before != nil && !before.at.After(since) {
+		r.manifests.drop()
+	}
+	s, err := r.manifests.get(ctx)
+	if err == nil && before != nil && before.seq != s.seq {
+		r.noteVanished(before.value, s.value)
+	}
+	return s, err
+}
+
+// noteVanished notes the manifests that a listing had and the next one lacks,
+// after a deletion of ours. What went with it, such as signatures, nobody tells.
+func (r *repository) noteVanished(before, now *manifestList) {
+	if r.t.writable == nil || r.t.writable.DryRun || r.changedManifests.recently() == 0 {
+		return
+	}
+	var vanished []string
+	for _, e := range before.entries {
+		if _, listed := now.find(e.digest); !listed {
+			vanished = append(vanished, e.digest.String())
+		}
+	}
+	r.changedManifests.vanish(vanished)
+}
+
 // manifestsCost estimates how many requests a listing of the manifests takes,
 // from the latest snapshots, 0 where there are none. A registry that tells no
 // digests with its tags cannot list manifests: there each is asked for, and a

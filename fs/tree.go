@@ -148,7 +148,11 @@ func (t *tree) repository(name string) *repository {
 		}, func(l tagList) int { return len(l) })
 		r.manifests = newListing(t, func(ctx context.Context) (*manifestList, error) {
 			defer r.changedManifests.prune(time.Now())
-			return listManifests(ctx, t.registry, name)
+			list, err := listManifests(ctx, t.registry, name)
+			if before := r.manifests.last(); before != nil && err == nil {
+				r.noteVanished(before.value, list)
+			}
+			return list, err
 		}, func(l *manifestList) int { return len(l.entries) })
 		t.repos[name] = r
 	}

@@ -233,7 +233,9 @@ func TestPlainRegistryDeletesManifests(t *testing.T) {
 	chart := fixture.Chart("1")
 	push(t, s, "app", "v1", chart)
 	push(t, s, "app", "other", fixture.Chart("2"))
+	push(t, s, "app", "same", chart)
 	m := mountServer(t, s, "--writable")
+	names(t, m.path("app/_tags")) // which tells no digests, and is believed for a while
 	shell(t, `rm -r "$1"`, m.manifestDir("app", chart.Digest))
 	checkPulled(t, s, "app", "other", fixture.Chart("2"))
 	if got := names(t, m.path("app/_tags")); !slices.Equal(got, []string{"other"}) {
