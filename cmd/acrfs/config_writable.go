@@ -2,8 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
-	"os"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -68,12 +66,12 @@ func (w *writableFlags) open() (*fs.Writable, func() error, error) {
 	if w.auditLog == "" {
 		return writable, func() error { return nil }, nil
 	}
-	file, err := os.OpenFile(w.auditLog, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	log, err := openAuditLog(w.auditLog)
 	if err != nil {
 		return nil, nil, fmt.Errorf("--audit-log: %w", err)
 	}
-	writable.Audit = io.Writer(file)
-	return writable, file.Close, nil
+	writable.Audit = log
+	return writable, log.Close, nil
 }
 
 // String says what the mount may change, for its first line.

@@ -21,6 +21,7 @@
 //	               and once for each repository in the log
 //	named.go       --repository
 //	logging.go     --log-level, --log-file, --log-format
+//	auditlog.go    --audit-log: a file that may be rotated
 //	session.go     client + cache + mount, opened and closed together
 //	mount.go umount.go refresh.go demo.go serve.go version.go
 //	               one subcommand each

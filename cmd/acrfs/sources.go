@@ -55,10 +55,13 @@ func (s *sources) find(ctx context.Context) (login, error) {
 		return s.first(ctx)
 	}
 	found, err := entraLogin(ctx, chosen, s.host, s.flags, s.env, s.roots)
-	if err != nil {
-		return login{}, entraFailure(s.host, chosen, err)
+	switch {
+	case err == nil:
+		return found, nil
+	case ctx.Err() != nil:
+		return login{}, ctx.Err()
 	}
-	return found, nil
+	return login{}, entraFailure(s.host, chosen, err)
 }
 
 // first tries the sources in order.

@@ -237,3 +237,34 @@ func TestMountOfARegistryThatHidesItsCatalog(t *testing.T) {
 		})
 	}
 }
+
+// Looking for a login may wait for other programs, and Ctrl-C ends that.
+func TestLookingForALoginEndsAtCtrlC(t *testing.T) {
+	requireMount(t)
+	for name, flags := range map[string][]string{
+		"credential helper": {"--auth", "docker"},
+		"first source":      {"--auth", "auto"},
+		"Azure CLI":         {"--auth", "azcli"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			home := t.TempDir()
+			if err := os.WriteFile(filepath.Join(home, "config.json"), []byte(`{"credsStore":"slow"}`), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			// Both note that they were begun, and end by themselves some day.
+			begun := filepath.Join(home, "begun")
+			path := script(t, "docker-credential-slow", "touch "+begun+"; exec sleep 20") + ":" + script(t, "az", "touch "+begun+"; exec sleep 20")
+			cmd := mountCommand(t, "contoso.azurecr.io", t.TempDir(), flags...)
+			cmd.Env = append(cmd.Env, "DOCKER_CONFIG="+home, "PATH="+path+":/bin:/usr/bin")
+			p := start(t, cmd)
+			eventually(t, "the search", func() bool {
+				_, err := os.Stat(begun)
+				return err == nil
+			})
+			if status := p.stop(syscall.SIGINT); status != exitFailed || p.stderr.String() != "acrfs mount: interrupted\n" {
+				t.Errorf("exit status %d, it said %q", status, p.stderr)
+			}
+		})
+	}
+}
