@@ -17,7 +17,7 @@ ifneq ($(shell git rev-parse HEAD >/dev/null 2>&1 && echo yes),yes)
 export GOFLAGS := $(GOFLAGS) -buildvcs=false
 endif
 
-.PHONY: help build demo test deps lint fuzz bench bench-quick clean
+.PHONY: help build demo test test-scale deps lint fuzz bench bench-quick clean
 .DEFAULT_GOAL := help
 
 help: ## list these targets
@@ -32,6 +32,9 @@ demo: build ## a registry with samples, mounted; Ctrl-C ends it
 test: deps ## every test, race detector on, with real mounts
 	$(GO) test -race -shuffle=on -timeout 25m ./...
 	cd integration && $(GO) test -race -shuffle=on -timeout 50m ./...
+
+test-scale: ## the local registry with 20 GiB in a blob and 100,000 tags; needs 25 GiB of disk
+	LOCALACR_SCALE=1 $(GO) test -run Scale -v -timeout 60m ./registry/localacr
 
 # What the tests call, and the Debian package that has it.
 TOOLS := fusermount3:fuse3 getfattr:attr rsync:rsync jq:jq skopeo:skopeo podman:podman gcc:gcc findmnt:mount mountpoint:util-linux setpriv:util-linux

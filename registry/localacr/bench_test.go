@@ -135,10 +135,47 @@ func (r *rig) crowd(repo string, n int) {
 	wg.Wait()
 }
 
-// middle is an item in the middle of a list of total.
-func (r *rig) middle(repo, list string, total int) string {
+// middle is an item in the middle of a list of n.
+func (r *rig) middle(repo, list string, n int) string {
 	if list == "_tags" {
-		return fmt.Sprintf("t%06d", total/2)
+		return fmt.Sprintf("t%06d", n/2)
 	}
 	return names(r, r.auth("GET", repo, "/acr/v1/"+repo+"/_manifests?n=1&last=sha256:8", "").want(200).body)[0]
+}
+
+// BenchmarkStart opens a registry of a million blobs and an empty one.
+//
+//	x-empty  the one divided by the other
+func BenchmarkStart(b *testing.B) {
+	blobs := 1_000_000
+	if testing.Short() {
+		blobs = 10_000
+	}
+	roots := [2]string{freshRoot(b), freshRoot(b)}
+	s, err := localacr.Open(localacr.Config{Root: roots[0]})
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := s.Crowd("big", blobs); err != nil {
+		b.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		b.Fatal(err)
+	}
+	var took [2]time.Duration
+	for b.Loop() {
+		for i, root := range roots {
+			begin := time.Now()
+			s, err := localacr.Open(localacr.Config{Root: root})
+			if err != nil {
+				b.Fatal(err)
+			}
+			took[i] += time.Since(begin)
+			if err := s.Close(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	b.ReportMetric(float64(took[0].Microseconds())/1000/float64(b.N), "ms/start")
+	b.ReportMetric(float64(took[0])/float64(took[1]), "x-empty")
 }

@@ -2,6 +2,9 @@ package localacr
 
 import (
 	"context"
+	"os"
+	"path/filepath"
+	"strconv"
 	"time"
 )
 
@@ -18,6 +21,60 @@ func (s *Server) Backdate(repo, digest string, by time.Duration) error {
 		return e.linkBlob(repo, digest, b.Size, b.Linked.Add(-by))
 	})
 }
+
+// Crowd gives a repository n blobs of no bytes, files and all.
+func (s *Server) Crowd(repo string, n int) error {
+	for done := 0; done < n; {
+		batch := min(n-done, 10_000)
+		err := s.store.commit.do(context.Background(), func(e edit) error {
+			for i := range batch {
+				digest := digestOf("", strconv.AppendInt(nil, int64(done+i), 10))
+				path := s.store.files.path(digest)
+				if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+					return err
+				}
+				if err := os.WriteFile(path, nil, 0o600); err != nil {
+					return err
+				}
+				if err := e.linkBlob(repo, digest, 0, instant()); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		done += batch
+	}
+	return nil
+}
+
+// Touch is what a client does that asks for a blob; Step is a request of an
+// upload.
+func (s *Server) Touch(repo, digest string) error {
+	_, err := s.touched.touch(context.Background(), repo, digest)
+	return err
+}
+
+func (s *Server) Step(repo, id string) {
+	s.touched.pushes.step(uploadState{Name: repo, UUID: id, StartedAt: time.Now()})()
+}
+
+// Remembered is how many blobs and uploads are kept in mind.
+func (s *Server) Remembered() (blobs, uploads int) {
+	s.touched.mu.Lock()
+	defer s.touched.mu.Unlock()
+	s.touched.pushes.mu.Lock()
+	defer s.touched.pushes.mu.Unlock()
+	return len(s.touched.times), s.touched.pushes.total
+}
+
+// TouchedLimit and PushesLimit bound what Remembered returns.
+const (
+	TouchedLimit = touchedLimit
+	PushesLimit  = pushesLimit
+)
 
 // Lanes is how many connections have a bandwidth of their own right now.
 func (s *Server) Lanes() int {
