@@ -9,7 +9,6 @@ import (
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/acrfs/acrfs/registry"
 )
@@ -21,7 +20,11 @@ type artifact struct {
 	raw    []byte
 	parsed parsed
 	root   *folder
-	opened walk // over blobs
+	blobs  []entry // config and layers, in the order of the listing, with their whole paths as names
+	byBlob map[digest.Digest]int
+
+	opened     walk // over blobs
+	blobsAhead int  // how many of them to download ahead of a walker
 }
 
 // folder is a directory inside an artifact.
@@ -82,7 +85,7 @@ func (f *folder) below(dir string) *folder {
 // layOut decides what an artifact's directory holds and in which order:
 // manifest.json, config.json, the layers, manifests.
 func layOut(d digest.Digest, raw []byte) *artifact {
-	a := &artifact{digest: d, raw: raw, parsed: parseManifest(raw), root: &folder{}}
+	a := &artifact{digest: d, raw: raw, parsed: parseManifest(raw), root: &folder{}, byBlob: make(map[digest.Digest]int)}
 	a.root.add(entry{name: manifestName, kind: entryManifest, digest: d, size: int64(len(raw))})
 	if c := a.parsed.config; c != nil {
 		a.root.add(entry{name: configName, kind: entryBlob, digest: c.Digest, size: c.Size})
@@ -96,6 +99,8 @@ func layOut(d digest.Digest, raw []byte) *artifact {
 	if a.parsed.index {
 		a.root.add(entry{name: childrenName, kind: entryFolder, folder: a.children()})
 	}
+	a.findBlobs(a.root, "")
+	a.blobsAhead = a.ahead()
 	return a
 }
 
@@ -117,12 +122,35 @@ func (f *folder) addPath(name string, e entry) {
 	f.add(e)
 }
 
-// blobs are the config and the layers, in the order of the listing.
-func (a *artifact) blobs() []ocispec.Descriptor {
-	if a.parsed.config == nil {
-		return a.parsed.layers
+// findBlobs collects the blobs of a folder, each once.
+func (a *artifact) findBlobs(f *folder, dir string) {
+	for _, e := range f.entries {
+		switch e.name = join(dir, e.name); e.kind {
+		case entryFolder:
+			a.findBlobs(e.folder, e.name)
+		case entryBlob:
+			if _, seen := a.byBlob[e.digest]; !seen {
+				a.byBlob[e.digest] = len(a.blobs)
+				a.blobs = append(a.blobs, e)
+			}
+		}
 	}
-	return append([]ocispec.Descriptor{*a.parsed.config}, a.parsed.layers...)
+}
+
+// ahead is how many blobs to download ahead of a walker: fewer the larger the
+// small ones are.
+func (a *artifact) ahead() int {
+	small, bytes := 0, int64(0)
+	for _, e := range a.blobs {
+		if e.size > 0 && e.size <= fetchOnOpen {
+			small++
+			bytes += e.size
+		}
+	}
+	if bytes == 0 {
+		return 1
+	}
+	return int(min(max(1, int64(small)*maxBytesAhead/bytes), maxAhead))
 }
 
 // children is the folder of links to what an index points to.

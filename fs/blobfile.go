@@ -83,9 +83,9 @@ func (b *blobFile) Open(ctx context.Context, flags uint32) (fusefs.FileHandle, u
 	if b.killed.Load() {
 		return nil, 0, b.t.fail("open", b.where(), errKilled)
 	}
+	b.repo.blobOpened(b)
 	blob := b.t.cache.Blob(b.digest, b.size, b.source())
 	if !blob.Stored() {
-		b.repo.blobOpened(b)
 		ctx, done := b.t.opContext(ctx)
 		defer done()
 		if err := b.begin(ctx, blob); err != nil {

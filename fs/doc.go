@@ -44,8 +44,10 @@
 // itself from the cache's file, where it may (passthrough.go).
 //
 // Whoever goes from one item to the next - repositories, artifacts, the small
-// blobs of an artifact - has the following ones fetched ahead, a few at a time
-// (walk.go). One item alone fetches nothing ahead.
+// blobs of an artifact - has the following ones fetched ahead, a few at a time,
+// in the order of the listing, of the names or of the inode numbers, whichever
+// the tool turns out to follow (walk.go, ahead.go). One item alone fetches
+// nothing ahead.
 //
 // A registry that gave no answer at all is not asked for five seconds
 // (outage.go): what needs it fails at once, what is cached is read by digest.

@@ -137,10 +137,14 @@ func (d *manifestsDir) list(s *snapshot[*manifestList]) contents {
 		n:  len(entries),
 		entry: func(i int) fuse.DirEntry {
 			name := entries[i].digest.String()
-			return fuse.DirEntry{Name: name, Mode: modeDir, Ino: inoOfManifest(d.repo.name, name, isIndex(entries[i].mediaType), entries[i].created)}
+			return fuse.DirEntry{Name: name, Mode: modeDir, Ino: d.repo.manifestIno(entries[i])}
 		},
 		child: func(ctx context.Context, i int, out *fuse.EntryOut) (*fusefs.Inode, syscall.Errno) {
 			return d.child(ctx, entries[i].digest.String(), entries[i], s.at, out), 0
 		},
 	}
+}
+
+func (r *repository) manifestIno(e manifestEntry) uint64 {
+	return inoOfManifest(r.name, e.digest.String(), isIndex(e.mediaType), e.created)
 }

@@ -53,7 +53,7 @@ func (d *tagsDir) child(ctx context.Context, e tagEntry, at time.Time, out *fuse
 	if bound == "" {
 		bound = strconv.FormatInt(at.UnixNano(), 10)
 	}
-	id := d.t.gens.stable(modeDir, inoOf("tag", d.repo.name, e.name), bound)
+	id := d.t.gens.stable(modeDir, d.repo.tagIno(e.name), bound)
 	return d.repo.artifactNode(ctx, &d.Inode, id, found{e.name, e.name, e.digest, e.facts, at}, out)
 }
 
@@ -95,8 +95,10 @@ func (d *tagsDir) remove(ctx context.Context, name, where string) error {
 // the old one is dead, and would be empty for whoever still stands in it even
 // after the same tag was pushed again.
 func (d *tagsDir) retire(name, bound string) {
-	d.t.gens.retire(inoOf("tag", d.repo.name, name), bound)
+	d.t.gens.retire(d.repo.tagIno(name), bound)
 }
+
+func (r *repository) tagIno(name string) uint64 { return inoOf("tag", r.name, name) }
 
 func (d *tagsDir) known() (contents, bool) {
 	if s := d.repo.tags.fresh(); s != nil {
@@ -130,7 +132,7 @@ func (d *tagsDir) list(s *snapshot[tagList]) contents {
 		n:  len(tags),
 		entry: func(i int) fuse.DirEntry {
 			name := tags[i].name
-			return fuse.DirEntry{Name: name, Mode: modeDir, Ino: inoOf("tag", d.repo.name, name)}
+			return fuse.DirEntry{Name: name, Mode: modeDir, Ino: d.repo.tagIno(name)}
 		},
 		child: func(ctx context.Context, i int, out *fuse.EntryOut) (*fusefs.Inode, syscall.Errno) {
 			return d.child(ctx, tags[i], s.at, out), 0

@@ -49,7 +49,8 @@ type tree struct {
 	artifacts    *artifacts
 	gens         generations
 	outage       outage
-	ahead        chan struct{} // holds one for each prefetch under way
+	ahead        chan struct{} // holds one for each prefetch that waits or runs
+	fetching     chan struct{} // holds one for each that runs
 
 	// Whoever goes through the repositories.
 	tagsWalk, manifestsWalk walk
@@ -89,7 +90,8 @@ func newTree(cfg Config) *tree {
 		gid:      *cfg.GID,
 		writable: cfg.Writable,
 		bound:    newRetention(maxEntries),
-		ahead:    make(chan struct{}, prefetches),
+		ahead:    make(chan struct{}, maxPrefetches),
+		fetching: make(chan struct{}, prefetches),
 		repos:    make(map[string]*repository),
 	}
 	t.root = newRoot(t)

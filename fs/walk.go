@@ -1,13 +1,11 @@
 package fs
 
 import (
+	"encoding/binary"
 	"slices"
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 const (
@@ -16,146 +14,138 @@ const (
 	maxAhead = 16
 	// A walker that pauses for longer starts anew.
 	walkPause = 2 * time.Second
-	// prefetches is how many items are fetched ahead at the same time, in the
-	// whole mount. A registry answers that many without throttling.
-	prefetches = 8
+	// maxSkip is how many items a walker may leave out and still be on its
+	// course.
+	maxSkip = 2
 )
 
 // walk notices that someone goes through the items of a list one after the
 // other, and tells which ones to fetch ahead. One item alone fetches nothing
-// ahead; each further one looks one farther, up to maxAhead. The zero value is
-// ready for use.
+// ahead; each further one on the same course looks twice as far, up to
+// maxAhead.
+//
+// Tools go through a directory in its own order (find, du), by name (shells,
+// rsync) or by inode number (cp, and whatever uses fts on large ones). The walk
+// finds out which it is by what is asked for. The zero value is ready for use.
 type walk struct {
-	mu     sync.Mutex // guards what follows
-	asked  int        // items asked for in a row
-	last   time.Time
-	cursor int // all before it was asked for or fetched ahead
+	mu      sync.Mutex // guards what follows
+	last    time.Time
+	item    int // asked for last
+	seq     uint64
+	courses []*course // made for the list with this seq
+	tracks  []track
+	rest    int // for a walker on no known course: all before was fetched ahead
 }
 
-// ask notes that item i of n was asked for and returns the items to fetch:
-// from up to, but not including, to. The list may have another length, and
-// other items, at each call.
-func (w *walk) ask(i, n int) (from, to int) {
+// track is how well a course fits.
+type track struct {
+	streak int // items in a row that were on it
+	cursor int // places before it were asked for or fetched ahead
+}
+
+// walked is a list that someone may be going through.
+type walked struct {
+	n    int
+	seq  uint64 // tells lists apart
+	most int    // items to fetch ahead; 0: maxAhead
+	// What the items are ordered by, on courses beside the list's own.
+	orders []func(i int) string
+}
+
+// course is an order of the items of a list.
+type course struct {
+	items  []int32 // by place
+	places []int32 // by item
+}
+
+func newCourse(n int, key func(i int) string) *course {
+	c := &course{items: make([]int32, n), places: make([]int32, n)}
+	keys := make([]string, n)
+	for i := range keys {
+		c.items[i], keys[i] = int32(i), key(i)
+	}
+	slices.SortFunc(c.items, func(a, b int32) int { return strings.Compare(keys[a], keys[b]) })
+	for place, item := range c.items {
+		c.places[item] = int32(place)
+	}
+	return c
+}
+
+// byIno orders items by inode number.
+func byIno(ino uint64) string { return string(binary.BigEndian.AppendUint64(nil, ino)) }
+
+// place and item work for the list's own order, too: a nil course.
+func (c *course) place(item int) int {
+	if c == nil {
+		return item
+	}
+	return int(c.places[item])
+}
+
+func (c *course) item(place int) int {
+	if c == nil {
+		return place
+	}
+	return int(c.items[place])
+}
+
+// ask notes that item i was asked for and returns the items to fetch ahead.
+// The list may be another at each call.
+func (w *walk) ask(i int, l walked) []int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	now := time.Now()
-	if now.Sub(w.last) > walkPause {
-		w.asked, w.cursor = 0, i
+	before, now := w.item, time.Now()
+	paused := now.Sub(w.last) > walkPause
+	w.item, w.last = i, now
+	if len(w.courses) != 1+len(l.orders) || w.seq != l.seq {
+		w.courses, w.seq = make([]*course, 1+len(l.orders)), l.seq
 	}
-	w.asked++
-	w.last = now
-	w.cursor = min(w.cursor, n)
-	ahead := min(w.asked-1, maxAhead)
-	if near := i >= w.cursor-maxAhead-1 && i <= w.cursor+maxAhead; near {
-		from, to = min(n, max(w.cursor, i+1)), min(n, i+1+ahead)
-	} else {
-		// Not in our order (tools go by inode number in large directories):
-		// all will be asked for anyway.
-		from, to = w.cursor, min(n, w.cursor+min(ahead, 2))
+	if paused || len(w.tracks) != len(w.courses) {
+		w.tracks, w.rest = make([]track, len(w.courses)), 0
+		return nil
 	}
-	w.cursor = max(w.cursor, to)
-	return from, max(from, to)
+	if before >= l.n || before == i {
+		return nil
+	}
+	best := 0
+	for k := range w.courses {
+		if k > 0 && w.courses[k] == nil {
+			w.courses[k] = newCourse(l.n, l.orders[k-1])
+		}
+		t, at, from := &w.tracks[k], w.courses[k].place(i), w.courses[k].place(before)
+		if at > from && at <= max(from+1+maxSkip, t.cursor) {
+			t.streak++
+		} else {
+			*t = track{}
+		}
+		if t.streak > w.tracks[best].streak {
+			best = k
+		}
+		if k == 0 && t.streak > 0 && len(l.orders) > 0 && w.courses[1] == nil {
+			break // no need to look for another
+		}
+	}
+	most := maxAhead
+	if l.most > 0 {
+		most = l.most
+	}
+	t, c := &w.tracks[best], w.courses[best]
+	if t.streak == 0 {
+		from := min(w.rest, l.n)
+		w.rest = min(from+min(2, most), l.n)
+		return places(nil, from, w.rest)
+	}
+	at := c.place(i)
+	from := max(at+1, t.cursor)
+	t.cursor = max(from, min(l.n, at+1+min(1<<min(t.streak, 8), most)))
+	return places(c, from, min(t.cursor, l.n))
 }
 
-// prefetch runs work in the background, unless the mount is busy with as much
-// already.
-func (t *tree) prefetch(work func()) {
-	select {
-	case t.ahead <- struct{}{}:
-	default:
-		return
+// places are the items of a course from one place up to another.
+func places(c *course, from, to int) []int {
+	var items []int
+	for place := from; place < to; place++ {
+		items = append(items, c.item(place))
 	}
-	t.background(func() {
-		defer func() { <-t.ahead }()
-		work()
-	})
-}
-
-// artifactOpened notes that someone looks into an artifact, and reads the
-// manifests of those that come next.
-func (r *repository) artifactOpened(d *artifactDir) {
-	var (
-		i, n  int
-		found bool
-		at    func(i int) digest.Digest
-		w     *walk
-	)
-	if d.tag != "" {
-		s := r.tags.fresh()
-		if s == nil {
-			return
-		}
-		i, found = slices.BinarySearchFunc(s.value, d.tag, func(e tagEntry, tag string) int { return strings.Compare(e.name, tag) })
-		n, at, w = len(s.value), func(i int) digest.Digest { return s.value[i].digest }, &r.tagWalk
-	} else {
-		s := r.manifests.fresh()
-		if s == nil {
-			return
-		}
-		i, found = s.value.byDigest[digest.Digest(d.name)]
-		n, at, w = len(s.value.entries), func(i int) digest.Digest { return s.value.entries[i].digest }, &r.manifestWalk
-	}
-	if !found {
-		return
-	}
-	from, to := w.ask(i, n)
-	for ; from < to; from++ {
-		dgst := at(from)
-		if dgst == "" || r.t.artifacts.inMemory(dgst) != nil {
-			continue
-		}
-		r.t.prefetch(func() {
-			// What goes wrong here goes wrong again, and is told, when the
-			// walker comes to it.
-			_, _ = r.t.artifacts.get(r.t.life, r.name, dgst)
-		})
-	}
-}
-
-// blobOpened notes that someone opens a blob that is not here yet, and
-// downloads the small ones that come next in the same artifact.
-func (r *repository) blobOpened(b *blobFile) {
-	dgst, _ := b.seenIn.Load().(digest.Digest)
-	a := r.t.artifacts.inMemory(dgst)
-	if a == nil {
-		return
-	}
-	blobs := a.blobs()
-	i := slices.IndexFunc(blobs, func(d ocispec.Descriptor) bool { return d.Digest == b.digest })
-	if i < 0 {
-		return
-	}
-	from, to := a.opened.ask(i, len(blobs))
-	for _, next := range blobs[from:to] {
-		if next.Size <= 0 || next.Size > fetchOnOpen {
-			continue
-		}
-		r.t.prefetch(func() {
-			blob := r.t.cache.Blob(next.Digest, next.Size, source{r, next.Digest})
-			defer blob.Close()
-			if !blob.Stored() {
-				_ = blob.Fetch(r.t.life)
-			}
-		})
-	}
-}
-
-// repositoryListed notes that someone lists one of a repository's directories,
-// and has the same of the repositories that come next listed ahead.
-func (t *tree) repositoryListed(name string, w *walk, list func(*repository) error) {
-	s := t.catalog.fresh()
-	if s == nil {
-		return
-	}
-	cat := t.visible(s)
-	comp := cat.components[name]
-	if comp == nil || !comp.repository {
-		return
-	}
-	from, to := w.ask(comp.place, len(cat.walkOrder))
-	for _, next := range cat.walkOrder[from:to] {
-		r := t.repository(next)
-		// A failure here is met again, and told, when the walker comes to it.
-		t.prefetch(func() { _ = list(r) })
-	}
+	return items
 }

@@ -1,38 +1,80 @@
 package fs
 
-import "testing"
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+)
+
+// shuffled is a list of n items with one more order than its own, and the
+// items in that order.
+func shuffled(n int) (l walked, order []int) {
+	order = rand.New(rand.NewPCG(1, 2)).Perm(n)
+	place := make([]int, n)
+	for p, item := range order {
+		place[item] = p
+	}
+	return walked{n: n, orders: []func(int) string{
+		func(i int) string { return fmt.Sprintf("%06d", (i*37)%n) }, // followed by nobody here
+		func(i int) string { return fmt.Sprintf("%06d", place[i]) },
+	}}, order
+}
 
 func TestWalkLooksFartherAheadWithEachStep(t *testing.T) {
 	var w walk
-	ask := func(i, wantFrom, wantTo int) {
+	ask := func(i int, want ...int) {
 		t.Helper()
-		if from, to := w.ask(i, 100); from != wantFrom || to != wantTo {
-			t.Errorf("ask(%d) = %d, %d; want %d, %d", i, from, to, wantFrom, wantTo)
+		if got := w.ask(i, walked{n: 100}); !slices.Equal(got, want) {
+			t.Errorf("ask(%d) = %v, want %v", i, got, want)
 		}
 	}
-	ask(10, 11, 11) // one item alone
+	ask(10) // one item alone
 	ask(11, 12, 13)
-	ask(12, 13, 15)
-	ask(13, 15, 17)
+	ask(12, 14, 15, 16)
+	ask(13, 17, 18, 19, 20, 21)
 	for i := 14; i < 40; i++ {
-		w.ask(i, 100)
+		w.ask(i, walked{n: 100})
 	}
-	ask(40, 56, 57) // maxAhead in front, one more with each step
-	for i := 41; i < 98; i++ {
-		w.ask(i, 100)
+	ask(40, 56) // maxAhead in front
+	ask(56, 57, 58, 59, 60, 61, 62, 63, 64, 65, 66, 67, 68, 69, 70, 71, 72)
+	for i := 57; i < 98; i++ {
+		w.ask(i, walked{n: 100})
 	}
-	ask(98, 100, 100) // and not past the end
+	ask(98) // and not past the end
 }
 
-func TestWalkInAnotherOrderComesToAll(t *testing.T) {
+// TestWalkFindsTheOrderOfTheTool: by the fourth item it is known, and what is
+// fetched ahead is what comes next.
+func TestWalkFindsTheOrderOfTheTool(t *testing.T) {
+	l, order := shuffled(100)
+	var w walk
+	ahead := make(map[int]bool)
+	missed, useless := 0, 0
+	for p, item := range order {
+		if !ahead[item] {
+			missed++
+		}
+		for _, next := range w.ask(item, l) {
+			if slices.Index(order, next) <= p || ahead[next] {
+				useless++
+			}
+			ahead[next] = true
+		}
+	}
+	if missed > 4 || useless > 4 {
+		t.Errorf("of 100 items %d were not fetched ahead, and %d in vain", missed, useless)
+	}
+}
+
+func TestWalkOnNoKnownCourseComesToAll(t *testing.T) {
 	var w walk
 	covered := make(map[int]bool)
 	for step := range 60 {
 		i := (step*37 + 50) % 100
 		covered[i] = true
-		from, to := w.ask(i, 100)
-		for ; from < to; from++ {
-			covered[from] = true
+		for _, next := range w.ask(i, walked{n: 100}) {
+			covered[next] = true
 		}
 	}
 	if len(covered) < 75 {
@@ -40,17 +82,31 @@ func TestWalkInAnotherOrderComesToAll(t *testing.T) {
 	}
 }
 
+func TestWalkOfFewAtATime(t *testing.T) {
+	var w walk
+	for i := range 50 {
+		if got := w.ask(i, walked{n: 50, most: 3}); len(got) > 0 && got[len(got)-1] > i+3 {
+			t.Fatalf("ask(%d) = %v, want at most 3 ahead", i, got)
+		}
+	}
+}
+
 // A list gets shorter between two steps when items are deleted.
 func TestWalkStaysWithinAListThatShrinks(t *testing.T) {
-	var w walk
-	for i := range 90 {
-		w.ask(i, 100)
-	}
-	for n := 99; n > 0; n-- {
-		for _, i := range []int{0, n / 2, n - 1} {
-			from, to := w.ask(i, n)
-			if from < 0 || from > to || to > n {
-				t.Fatalf("ask(%d, %d) = %d, %d", i, n, from, to)
+	for seed := range uint64(20) {
+		random := rand.New(rand.NewPCG(seed, 0))
+		var w walk
+		for n := 100; n > 0; n -= random.IntN(3) {
+			l, order := shuffled(n)
+			l.seq = uint64(n)
+			i := order[random.IntN(n)]
+			if random.IntN(2) == 0 {
+				i = random.IntN(n)
+			}
+			for _, next := range w.ask(i, l) {
+				if next < 0 || next >= n {
+					t.Fatalf("ask(%d) of %d gave %d", i, n, next)
+				}
 			}
 		}
 	}
