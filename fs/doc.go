@@ -62,7 +62,9 @@
 //
 // # Identity
 //
-// Inode numbers are hashes of what a node is (ino.go) and survive a remount. A
+// Inode numbers are hashes of what a node is (ino.go) and survive a remount;
+// those of manifests grow in the order of their listing, for tools that go by
+// number. A
 // blob has one number wherever it appears, and agrees there in size, time,
 // mode and attributes; tools find a shared layer by it. A descriptor with
 // another size is another file. The generation tells
@@ -86,22 +88,24 @@
 // repository is the deletion, and its error is the registry's answer; a blob
 // is removed in _blobs. Unlinking a name inside an artifact sends nothing: it
 // hides the name for a minute (hidden.go), so that rm -r ends in one deletion
-// while a tool that only unlinks deletes nothing. A manifest that something
-// live needs is EBUSY (live.go).
+// while a tool that only unlinks deletes nothing; and rsync, which might be
+// copying in the wrong direction, removes no directory either (astray.go). A
+// manifest that something live needs is EBUSY, and one of which that cannot be
+// known, because a live index cannot be read, is EIO (live.go).
 //
 // What was changed is laid over the snapshots (changes.go) instead of fetching
 // them again: lists lag behind changes, and a thousand deletions must not fetch
-// a thousand lists. What a deletion took along can be removed for another
-// minute by whoever is walking there; it is not listed.
+// a thousand lists. What a deletion took along can be removed by whoever is
+// walking there, until a minute after the last removal; it is not listed.
 //
 // A tag is deleted only while it points where it did when its names were
 // unlinked; when that knowledge is older than a second, the registry is asked
-// first. Every change and every refusal is written down (audit.go).
+// first. Every change and every refusal is written down, once (audit.go).
 //
 // # Errors
 //
 // errno.go has the one table, and fail, the one place that logs a failed
-// operation. ENOSYS never appears: the kernel takes it as "never ask again".
+// operation, but for changes, whose line says it already. ENOSYS never appears: the kernel takes it as "never ask again".
 //
 // # Waiting
 //
