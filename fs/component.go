@@ -73,6 +73,9 @@ func (t *tree) component(ctx context.Context, path string) (isRepository bool, l
 	if t.changedRepositories.ghost(path) {
 		return true, 0, nil
 	}
+	if t.changedFolders.ghost(path) {
+		return false, 0, nil
+	}
 	if _, gone := t.changedRepositories.apply(path, cat.at, facts{}); gone {
 		return false, 0, errNotFound
 	}
@@ -172,7 +175,7 @@ func (d *componentDir) contents(ctx context.Context) (contents, error) {
 	comp := d.t.visible(cat).components[d.path]
 	switch {
 	case comp != nil:
-	case d.t.changedRepositories.ghost(d.path):
+	case d.t.changedRepositories.ghost(d.path), d.t.changedFolders.ghost(d.path):
 		comp = &component{repository: d.repository.Load()}
 	default:
 		// Not listed: hidden by the registry, or gone.

@@ -179,6 +179,7 @@ func TestRemovingARepository(t *testing.T) {
 				t.Errorf("ls shows it still: %s", out)
 			}
 			w.fails("ls $R", "No such file")
+			w.fails("ls $M/library | grep .", "") // a folder that is empty, or gone, and no repository
 		})
 	}
 }

@@ -105,8 +105,9 @@ func (t *tree) removeComponent(ctx context.Context, name string) error {
 	if err := t.permittedDeletion(ctx, "delete repository", registry.Ref{Repository: name}); err != nil {
 		return err
 	}
-	if t.changedRepositories.ghost(name) {
+	if t.changedRepositories.ghost(name) || t.changedFolders.ghost(name) {
 		t.changedRepositories.lay(name)
+		t.changedFolders.lay(name)
 		return nil
 	}
 	t.catalog.drop()
@@ -215,6 +216,6 @@ func (t *tree) noteRepositoryGone(name string, note func(c *changes, key string,
 		if t.visible(cat).components[above] != nil {
 			return
 		}
-		t.changedRepositories.takeAlong(above, 0)
+		t.changedFolders.takeAlong(above, 0)
 	}
 }

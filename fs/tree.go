@@ -64,6 +64,7 @@ type tree struct {
 	deletions           flights[struct{}]
 	hidden              hiddenSets
 	changedRepositories changes
+	changedFolders      changes // components that went with the last repository below them
 	unlisted            unlisted
 	view                atomic.Pointer[catalogView]
 	epoch               atomic.Int64 // moves with every Refresh
@@ -104,6 +105,7 @@ func newTree(cfg Config) *tree {
 		t.audit.to = w.Audit
 		t.budget.max = int64(w.MaxDeletes)
 		t.changedRepositories.keep = w.DryRun
+		t.changedFolders.keep = w.DryRun
 	}
 	t.artifacts = newArtifacts(t)
 	t.nameTimeout = t.ttl
@@ -112,6 +114,7 @@ func newTree(cfg Config) *tree {
 	}
 	t.catalog = newListing(t, func(ctx context.Context) (*catalog, error) {
 		defer t.changedRepositories.prune(time.Now())
+		defer t.changedFolders.prune(time.Now())
 		return listRepositories(ctx, t.registry)
 	}, func(c *catalog) int { return len(c.components) })
 	return t
