@@ -119,14 +119,18 @@ func full[N ~int | ~int64](size, short N) N {
 	return size
 }
 
-// haveDisk skips a benchmark that needs more room than there is.
-func haveDisk(b *testing.B, bytes int64) {
+// haveDisk skips a benchmark that needs more room than there is, and says so
+// in its rows.
+func haveDisk(b *testing.B, bytes int64, keys ...string) {
 	b.Helper()
 	var stat unix.Statfs_t
 	if err := unix.Statfs(os.TempDir(), &stat); err != nil {
 		b.Fatal(err)
 	}
 	if free := int64(stat.Bavail) * stat.Bsize; free < bytes {
+		for _, key := range keys {
+			absent(b, key, "", "too little free disk")
+		}
 		b.Skipf("%d MiB free in %s, and this needs %d", free>>20, os.TempDir(), bytes>>20)
 	}
 }

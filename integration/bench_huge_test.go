@@ -24,7 +24,8 @@ func hugeBlob() fixture.Blob {
 // BenchmarkHuge is about a blob of 10 GiB.
 func BenchmarkHuge(b *testing.B) {
 	blob := hugeBlob()
-	haveDisk(b, 5*blob.Size/2) // the registry's, the cache's, and some air
+	// The registry's, the cache's, and some air.
+	haveDisk(b, 5*blob.Size/2, "middle-exchanges", "middle-bytes", "memory-stream")
 	s := newLocalACR(b)
 	s.seed().artifact(b, "bench", "v1", largeBlob(blob))
 	b.Run("Middle", func(b *testing.B) { hugeMiddle(b, s, blob) })
