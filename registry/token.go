@@ -178,6 +178,15 @@ func jwtExpiry(value string) (exp float64, ok bool) {
 	return *claims.Exp, true
 }
 
+// Expires is until when an identity token is good, by what is written in it.
+// It is zero where nothing is known: users and passwords, opaque tokens.
+func (c Credential) Expires() time.Time {
+	if exp, ok := jwtExpiry(c.unpacked().IdentityToken); ok && exp > 0 && exp < 1<<40 {
+		return time.Unix(int64(exp), 0)
+	}
+	return time.Time{}
+}
+
 // inSeconds converts without overflow: a life of centuries is a day to us.
 func inSeconds(seconds float64) time.Duration {
 	if math.IsNaN(seconds) {

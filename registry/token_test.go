@@ -38,6 +38,25 @@ func TestDecodeToken(t *testing.T) {
 	}
 }
 
+func TestIdentityTokenTellsItsEnd(t *testing.T) {
+	for _, row := range []struct {
+		credential Credential
+		want       int64
+	}{
+		{Credential{IdentityToken: jwt(`{"exp":1893456000}`)}, 1893456000},
+		{Credential{Username: "<token>", Password: jwt(`{"exp":1893456000.5}`)}, 1893456000},
+		{Credential{Username: "u", Password: jwt(`{"exp":1893456000}`)}, 0}, // a password, whatever it looks like
+		{Credential{IdentityToken: "opaque"}, 0},
+		{Credential{IdentityToken: jwt(`{"exp":1e300}`)}, 0},
+		{Credential{IdentityToken: jwt(`{"exp":-1}`)}, 0},
+		{Credential{}, 0},
+	} {
+		if got := row.credential.Expires(); got.IsZero() != (row.want == 0) || row.want != 0 && got.Unix() != row.want {
+			t.Errorf("%+v: got %v, want %d", row.credential, got, row.want)
+		}
+	}
+}
+
 func FuzzDecodeToken(f *testing.F) {
 	f.Add([]byte(`{"token":"t","expires_in":300}`))
 	f.Add([]byte(`{"access_token":"` + jwt(`{"exp":1893456000}`) + `"}`))

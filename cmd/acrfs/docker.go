@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -71,7 +72,13 @@ func (d *dockerLogin) login(credential registry.Credential) login {
 	if user := credential.Username; user != "" && user != "<token>" && user != nullUser {
 		shown += " of " + user
 	}
-	return login{source: d, way: byDocker, shown: shown + " in " + d.file, tool: d.tool()}
+	found := login{source: d, way: byDocker, shown: shown + " in " + d.file, tool: d.tool()}
+	// Of a login by az acr login three hours are left at most, and nobody but
+	// its user can renew it.
+	if end := credential.Expires(); !end.IsZero() && time.Until(end) < 24*time.Hour {
+		found.note = " (" + dockerAdvice(d.host, d.tool()) + " has to renew it by " + end.Format("15:04") + ")"
+	}
+	return found
 }
 
 // dockerConfig is what concerns logins in docker's config.json.

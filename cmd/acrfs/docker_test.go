@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -172,6 +173,26 @@ func TestHelperThatHangsIsEndedWithAllThatItStarted(t *testing.T) {
 		state, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", started))
 		return err != nil || strings.Contains(string(state), ") Z ") // gone, or waiting to be buried
 	})
+}
+
+// A mount that will end with its login says so at the start.
+func TestLoginThatRunsOutSaysWhen(t *testing.T) {
+	d := &dockerLogin{file: "/home/alice/.docker/config.json", host: anyHost}
+	token := func(end time.Time) registry.Credential {
+		claims := base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, `{"exp":%d}`, end.Unix()))
+		return registry.Credential{IdentityToken: "e30." + claims + ".c2ln"}
+	}
+	end := time.Now().Add(3 * time.Hour)
+	for want, credential := range map[string]registry.Credential{
+		"docker login in /home/alice/.docker/config.json (az acr login --name contoso has to renew it by " + end.Format("15:04") + ")": token(end),
+		"docker login in /home/alice/.docker/config.json":       token(end.AddDate(0, 1, 0)),
+		"docker login of ci in /home/alice/.docker/config.json": {Username: "ci", Password: "hunter2"},
+	} {
+		found := d.login(credential)
+		if got := found.shown + found.note; got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+	}
 }
 
 func TestNamedPipeIsNoDockerConfiguration(t *testing.T) {

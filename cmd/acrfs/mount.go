@@ -196,7 +196,7 @@ func (s *session) line(endpoint string, who login, flags *mountFlags) string {
 		passthrough = "passthrough" // the kernel reads cached blobs by itself
 	}
 	parts := []string{
-		who.shown,
+		who.shown + who.note,
 		flags.writable.String(),
 		"verify " + flags.verify.chosen,
 		passthrough,
