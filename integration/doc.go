@@ -23,6 +23,12 @@
 // computed here from the manifest's bytes and the promise alone, without a
 // line of the product, so that both cannot be wrong together.
 //
+// # Benchmarks
+//
+// bench_table_test.go has the table of what is measured, against what, and what
+// is to be reached; bench_duel_test.go how acrfs and a peer take turns. The
+// others are the rows. make bench runs them and prints the table.
+//
 // # Rules
 //
 // Everything is deterministic and needs no network but loopback. Every wait
