@@ -16,6 +16,9 @@ that tests it cannot be wrong together.
 	  serve        pull push blob list acr delete referrers oauth storage
 	  answer       answer.go     headers, counting, and what a Fault does to bytes
 
+A method that an endpoint does not have is a 405 that names those it has, after
+the login like everything else; OPTIONS is told the same with 200.
+
 Handlers return an error instead of answering with it; errors.go has all the
 texts, which are ACR's to the letter.
 
@@ -90,6 +93,14 @@ the server itself every Config.CollectEvery (chores.go).
 What was asked about is remembered in memory (touched.go). Of that a time is
 kept on disk that lies after all of it, so that a Server started again, after a
 kill too, collects nothing while an earlier one's word may still count.
+
+# What is not there
+
+Streaming, operations, free metadata and the metadata query (/acr/v1/…/_streaming,
+_operations, _metadata, _query) are Microsoft's own tools' business; no body of
+theirs is known well enough to be played. They are addresses that no route
+knows: 404 in plain text. Soft delete is off: its lists are empty, and nothing
+comes back. Config.NoReferrers leaves the referrers API out as well.
 
 # Where ACR's answer is not known
 

@@ -39,6 +39,21 @@ func TestUnknownPathsAreRefusedBeforeAuthentication(t *testing.T) {
 	}
 }
 
+// 1.11: of what only Microsoft's own tools use no body is known, and it is not
+// there at all: whoever asks finds out at once.
+func TestWhatIsNotKnownWellEnoughIsNotThere(t *testing.T) {
+	r := start(t, localacr.Config{})
+	r.pushImage("a", "v1", "x")
+	for _, request := range []string{
+		"GET /acr/v1/a/_streaming", "POST /acr/v1/a/_streaming", "POST /acr/v1/a/_streaming/" + zeros, "GET /acr/v1/a/_operations/1", "POST /acr/v1/a/_operations/1:cancel",
+		"GET /acr/v1/a/_metadata", "PUT /acr/v1/a/_metadata/key", "GET /acr/v1/a/_tags/v1/_metadata", "DELETE /acr/v1/a/_manifests/" + zeros + "/_metadata/key",
+		"POST /acr/v1/_metadata/_query?api-version=2021-08-01-preview",
+	} {
+		method, target, _ := strings.Cut(request, " ")
+		r.raw(method, target, "").says(404, "404 page not found\n")
+	}
+}
+
 // 1.1, 3.2: the challenge, to the letter.
 func TestChallenges(t *testing.T) {
 	r := start(t, localacr.Config{})
@@ -277,5 +292,17 @@ func TestUnusualManifests(t *testing.T) {
 		t.Errorf("5.6: an image without layers counts as nothing: %s", got)
 	}
 	r.auth("PUT", "a", "/v2/a/manifests/t", largest+" ", "Content-Type: "+typeIndex).want(400)
+	// Without a Content-Type the manifest says what it is, or its shape does.
+	for body, mediaType := range map[string]string{
+		noLayers: typeManifest,
+		`{"schemaVersion":2,"config":{"mediaType":"x/y","digest":"` + config + `","size":2},"layers":[]}`: typeManifest,
+		`{"schemaVersion":2,"manifests":[]}`:                          typeIndex,
+		`{"schemaVersion":1,"name":"a","tag":"t","fsLayers":[]}`:      typeSchema1,
+		`{"schemaVersion":2,"mediaType":"application/x.nobody+json"}`: "application/x.nobody+json",
+	} {
+		r.auth("PUT", "a", "/v2/a/manifests/untyped", body).want(201)
+		r.do("GET", "/v2/a/manifests/untyped", "", "Accept: "+mediaType).says(200, body).has("Content-Type: " + mediaType)
+	}
+	r.auth("PUT", "a", "/v2/a/manifests/untyped", `{"schemaVersion":2}`).want(400)
 	r.checked()
 }

@@ -272,3 +272,26 @@ func TestListsLag(t *testing.T) {
 	follow(false, deleted)
 	r.checked()
 }
+
+// A server that remembers the past lets go of it when it is closed.
+func TestCloseDoesNotWaitForTheLag(t *testing.T) {
+	root := freshRoot(t)
+	for range 2 { // the second finds the directory free
+		s, err := localacr.Open(localacr.Config{Root: root, ListLag: time.Hour})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := serve(t, s)
+		r.pushImage("a", "v1", "x")
+		closed := make(chan error, 1)
+		go func() { closed <- s.Close() }()
+		select {
+		case err := <-closed:
+			if err != nil {
+				t.Fatal(err)
+			}
+		case <-time.After(30 * time.Second):
+			t.Fatal("the server is still closing")
+		}
+	}
+}
