@@ -104,11 +104,13 @@ func (d disk) createTemp(pattern string) (*os.File, error) {
 // fingerprint it has there.
 func (d disk) store(f *os.File, name digest.Digest) (fingerprint, error) {
 	path := d.blob(name)
-	shard := filepath.Dir(path)
-	if err := os.MkdirAll(shard, 0o700); err != nil {
-		return fingerprint{}, err
+	err := os.Rename(f.Name(), path)
+	if errors.Is(err, os.ErrNotExist) { // the first of its shard
+		if err = os.MkdirAll(filepath.Dir(path), 0o700); err == nil {
+			err = os.Rename(f.Name(), path)
+		}
 	}
-	if err := os.Rename(f.Name(), path); err != nil {
+	if err != nil {
 		return fingerprint{}, err
 	}
 	// After the rename, which changes ctime.

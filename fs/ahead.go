@@ -55,7 +55,7 @@ func (r *repository) artifactOpened(d *artifactDir) {
 		tags := s.value
 		i, found = slices.BinarySearchFunc(tags, d.tag, func(e tagEntry, tag string) int { return strings.Compare(e.name, tag) })
 		at, w = func(i int) digest.Digest { return tags[i].digest }, &r.tagWalk
-		l = walked{n: len(tags), seq: s.seq, orders: []func(i int) string{
+		l = walked{n: len(tags), seq: s.seq, habit: &r.t.habits.tags, orders: []func(i int) string{
 			func(i int) string { return byIno(r.tagIno(tags[i].name)) },
 		}}
 	} else {
@@ -66,7 +66,7 @@ func (r *repository) artifactOpened(d *artifactDir) {
 		manifests := s.value.entries
 		i, found = s.value.byDigest[digest.Digest(d.name)]
 		at, w = func(i int) digest.Digest { return manifests[i].digest }, &r.manifestWalk
-		l = walked{n: len(manifests), seq: s.seq, orders: []func(i int) string{
+		l = walked{n: len(manifests), seq: s.seq, habit: &r.t.habits.manifests, orders: []func(i int) string{
 			func(i int) string { return manifests[i].digest.String() },
 			func(i int) string { return byIno(r.manifestIno(manifests[i])) },
 		}}
@@ -100,7 +100,7 @@ func (r *repository) blobOpened(b *blobFile) {
 		return
 	}
 	blobs := a.blobs
-	for _, next := range a.opened.ask(i, walked{n: len(blobs), most: a.blobsAhead, orders: []func(i int) string{
+	for _, next := range a.opened.ask(i, walked{n: len(blobs), most: a.blobsAhead, habit: &r.t.habits.blobs, orders: []func(i int) string{
 		func(i int) string { return blobs[i].name },
 		func(i int) string { return byIno(inoOfBlob(blobs[i].digest, blobs[i].size)) },
 	}}) {

@@ -175,6 +175,9 @@ func (a *artifact) weight() int64 {
 	return int64(2*len(a.raw) + n*perEntry)
 }
 
+// maxStoring bounds how many manifests, of 4 MiB at most, wait for the disk.
+const maxStoring = 16
+
 // maxArtifacts bounds what all artifacts kept in memory weigh.
 const maxArtifacts = 64 << 20
 
@@ -184,6 +187,7 @@ const maxArtifacts = 64 << 20
 type artifacts struct {
 	t       *tree
 	flights flights[*artifact]
+	storing chan struct{} // holds one for each manifest on its way to the disk
 
 	mu     sync.Mutex // guards what follows
 	weight int64
@@ -191,7 +195,7 @@ type artifacts struct {
 }
 
 func newArtifacts(t *tree) *artifacts {
-	s := &artifacts{t: t}
+	s := &artifacts{t: t, storing: make(chan struct{}, maxStoring)}
 	s.flights.life = t.life
 	s.recent, _ = simplelru.NewLRU[digest.Digest, *artifact](math.MaxInt, nil) // bounded by weight
 	return s
@@ -215,14 +219,27 @@ func (s *artifacts) get(ctx context.Context, repo string, d digest.Digest) (*art
 		if err != nil {
 			return nil, err
 		}
-		if d.Algorithm().FromBytes(raw) == d {
-			// Signed schema 1 manifests have the digest of a part of their
-			// bytes, and the cache keeps only what it can check. A failure to
-			// store is the cache's to log, and costs a request later on.
-			_ = s.t.cache.Put(d, raw)
-		}
+		s.store(d, raw)
 		return s.keep(layOut(d, raw)), nil
 	})
+}
+
+// store puts a manifest into the disk cache. Readers do not wait for it, unless
+// they come faster than the disk takes what they read.
+//
+// Signed schema 1 manifests have the digest of a part of their bytes, and the
+// cache keeps only what it can check. Any failure to store is the cache's to
+// log, and costs a request later on.
+func (s *artifacts) store(d digest.Digest, raw []byte) {
+	select {
+	case s.storing <- struct{}{}:
+		s.t.background(func() {
+			defer func() { <-s.storing }()
+			_ = s.t.cache.Put(d, raw)
+		})
+	default:
+		_ = s.t.cache.Put(d, raw)
+	}
 }
 
 // cached returns the artifact if no request is needed for it.

@@ -228,15 +228,18 @@ func (d *artifactDir) contents(ctx context.Context) (contents, error) {
 
 // knownIn returns the contents of a folder if the artifact is in memory. On a
 // read-only mount nothing changes below a digest: there the kernel's own copy
-// does for what is no longer in memory.
+// will do, if it has one.
 func (d *artifactDir) knownIn(at *fusefs.Inode, dir string) (contents, bool) {
 	d.mu.Lock()
 	dgst := d.digest
 	d.mu.Unlock()
+	if d.t.writable == nil {
+		return contents{id: contentsID(0, 0), later: true}, dgst != ""
+	}
 	if a := d.t.artifacts.inMemory(dgst); a != nil {
 		return d.list(at, dir, a), true
 	}
-	return contents{id: contentsID(0, 0), later: true}, dgst != "" && d.t.writable == nil
+	return contents{}, false
 }
 
 func (d *artifactDir) contentsOf(ctx context.Context, at *fusefs.Inode, dir string) (contents, error) {

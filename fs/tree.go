@@ -54,6 +54,7 @@ type tree struct {
 
 	// Whoever goes through the repositories.
 	tagsWalk, manifestsWalk walk
+	habits                  struct{ tags, manifests, blobs habit }
 
 	passthrough atomic.Bool // set once, before the first open
 

@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"cmp"
 	"encoding/binary"
 	"slices"
 	"strings"
@@ -50,6 +51,42 @@ type walked struct {
 	most int    // items to fetch ahead; 0: maxAhead
 	// What the items are ordered by, on courses beside the list's own.
 	orders []func(i int) string
+	// How lists of this kind were gone through lately, nil: unknown.
+	habit *habit
+}
+
+func (l walked) ahead() int { return cmp.Or(l.most, maxAhead) }
+
+// habit remembers how lists of one kind are gone through, so that someone who
+// comes from one to the next (the tags of each repository, the layers of each
+// image) need not show anew that all of it is wanted. The zero value is ready for
+// use.
+type habit struct {
+	mu     sync.Mutex // guards what follows
+	course int
+	last   time.Time // that a walk was on it for practised items
+}
+
+// practised is the streak that makes a habit.
+const practised = 3
+
+func (h *habit) learn(course, streak int, now time.Time) {
+	if h == nil || streak < practised {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.course, h.last = course, now
+}
+
+// known returns the course to expect, false when there is no recent habit.
+func (h *habit) known(now time.Time) (course int, ok bool) {
+	if h == nil {
+		return 0, false
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.course, now.Sub(h.last) <= walkPause
 }
 
 // course is an order of the items of a list.
@@ -102,16 +139,19 @@ func (w *walk) ask(i int, l walked) []int {
 	}
 	if paused || len(w.tracks) != len(w.courses) {
 		w.tracks, w.rest = make([]track, len(w.courses)), 0
-		return nil
+		k, known := l.habit.known(now)
+		if !known {
+			return nil
+		}
+		w.tracks[k].streak = practised
+		return w.ahead(i, k, l)
 	}
 	if before >= l.n || before == i {
 		return nil
 	}
 	best := 0
 	for k := range w.courses {
-		if k > 0 && w.courses[k] == nil {
-			w.courses[k] = newCourse(l.n, l.orders[k-1])
-		}
+		w.prepare(k, l)
 		t, at, from := &w.tracks[k], w.courses[k].place(i), w.courses[k].place(before)
 		if at > from && at <= max(from+1+maxSkip, t.cursor) {
 			t.streak++
@@ -125,19 +165,29 @@ func (w *walk) ask(i int, l walked) []int {
 			break // no need to look for another
 		}
 	}
-	most := maxAhead
-	if l.most > 0 {
-		most = l.most
-	}
-	t, c := &w.tracks[best], w.courses[best]
-	if t.streak == 0 {
+	l.habit.learn(best, w.tracks[best].streak, now)
+	if w.tracks[best].streak == 0 {
 		from := min(w.rest, l.n)
-		w.rest = min(from+min(2, most), l.n)
+		w.rest = min(from+min(2, l.ahead()), l.n)
 		return places(nil, from, w.rest)
 	}
+	return w.ahead(i, best, l)
+}
+
+// prepare makes a course if it is not there yet.
+func (w *walk) prepare(k int, l walked) {
+	if k > 0 && w.courses[k] == nil {
+		w.courses[k] = newCourse(l.n, l.orders[k-1])
+	}
+}
+
+// ahead returns what follows an item on a course, as far as its streak carries.
+func (w *walk) ahead(i, k int, l walked) []int {
+	w.prepare(k, l)
+	t, c := &w.tracks[k], w.courses[k]
 	at := c.place(i)
 	from := max(at+1, t.cursor)
-	t.cursor = max(from, min(l.n, at+1+min(1<<min(t.streak, 8), most)))
+	t.cursor = max(from, min(l.n, at+1+min(1<<min(t.streak, 8), l.ahead())))
 	return places(c, from, min(t.cursor, l.n))
 }
 

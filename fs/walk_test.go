@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // shuffled is a list of n items with one more order than its own, and the
@@ -80,6 +82,26 @@ func TestWalkOnNoKnownCourseComesToAll(t *testing.T) {
 	if len(covered) < 75 {
 		t.Errorf("after 60 of 100 items asked for, %d are here or on their way", len(covered))
 	}
+}
+
+// TestWalkGoesOnInTheNextList: whoever went through one list in some order is
+// expected to go through the next likewise, but not after a pause.
+func TestWalkGoesOnInTheNextList(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var first, second, third walk
+		l, order := shuffled(100)
+		l.habit = &habit{}
+		for _, item := range order[:20] {
+			first.ask(item, l)
+		}
+		if got := second.ask(order[0], l); !slices.Equal(got, order[1:9]) {
+			t.Errorf("the first item of the next list has %v fetched ahead, want %v", got, order[1:9])
+		}
+		time.Sleep(2 * walkPause)
+		if got := third.ask(order[0], l); got != nil {
+			t.Errorf("after a pause one item has %v fetched ahead", got)
+		}
+	})
 }
 
 func TestWalkOfFewAtATime(t *testing.T) {
