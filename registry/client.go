@@ -50,6 +50,10 @@ type Config struct {
 	// ThrottleWait bounds the total wait for 429 answers of one operation.
 	// 0: 45s. Reads wait within MetadataTimeout, changes beyond it.
 	ThrottleWait time.Duration
+	// RequestRate is how many requests the registry gets in a second at most,
+	// those to the storage that it redirects to left out. 0: as many as there
+	// are, until it refuses one with a 429; then as many as it takes.
+	RequestRate float64
 }
 
 // Client talks to one registry. Its methods may be called concurrently.
@@ -85,6 +89,9 @@ func New(cfg Config) (*Client, error) {
 	if cfg.MetadataTimeout < 0 || cfg.StallTimeout < 0 || cfg.ThrottleWait < 0 {
 		return nil, errors.New("registry client: a timeout cannot be negative")
 	}
+	if !(cfg.RequestRate >= 0) {
+		return nil, errors.New("registry client: a request rate cannot be negative")
+	}
 	c := &Client{
 		endpoint:        endpoint,
 		userAgent:       or(cfg.UserAgent, "acrfs"),
@@ -100,7 +107,10 @@ func New(cfg Config) (*Client, error) {
 	c.logins.tokens, c.logins.refusals = newLRU[string, token](maxTokens), newRefusals()
 	c.locations = &locations{known: newLRU[blobKey, location](maxLocations)}
 	c.children = newLRU[digest.Digest, []child](maxIndexes)
-	c.retry = &retryPolicy{max: c.maxRetries, throttleWait: or(cfg.ThrottleWait, 45*time.Second), count: c.count, wait: sleep}
+	c.retry = &retryPolicy{
+		max: c.maxRetries, throttleWait: or(cfg.ThrottleWait, 45*time.Second), wait: sleep,
+		endpoint: endpoint, pace: newPacer(cfg.RequestRate, c.log), count: c.count,
+	}
 	c.metadata = c.pipeline(c.transports.metadata)
 	c.blobs = c.pipeline(c.transports.blobs)
 	return c, nil

@@ -25,7 +25,8 @@
 //	operation        list.go manifest.go blob.go delete.go properties.go
 //	   │ call        what to ask, and the scope that a token must allow
 //	   ▼
-//	retryPolicy      faults are counted, throttling is bounded by time
+//	retryPolicy      faults are counted, throttling is bounded by time; a
+//	   │             request waits for its turn in the pace of all (pace.go)
 //	   ▼
 //	bufferPolicy     metadata bodies are read here, so that a broken one is repeated
 //	   ▼

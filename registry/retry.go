@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 
@@ -30,16 +31,18 @@ type trail struct {
 // hasty marks requests that are repeated once at most.
 type hasty bool
 
-// retryPolicy repeats a request after faults of the connection, 408, 429 and
-// 5xx. Faults are counted, throttling is bounded by time: a registry that says
-// when to come back is working as intended, and is asked again then. A wait
-// that would outlast the context is not begun.
+// retryPolicy sends a request when its turn comes, and repeats it after faults
+// of the connection, 408, 429 and 5xx. Faults are counted, throttling is bounded
+// by time: a registry that says when to come back is working as intended, and is
+// asked again then. A wait that would outlast the context is not begun.
 //
 // It stands in for azcore's, which counts both alike, does not repeat broken
 // bodies and keeps no trail.
 type retryPolicy struct {
 	max          int
 	throttleWait time.Duration
+	endpoint     *url.URL
+	pace         *pacer // of requests to the endpoint
 	count        *counters
 	wait         func(ctx context.Context, d time.Duration) error
 }
@@ -53,8 +56,15 @@ func (p *retryPolicy) Do(req *policy.Request) (*http.Response, error) {
 	if req.OperationValue(&urged) {
 		budget = min(budget, 1)
 	}
-	waited := time.Duration(0)
+	turn := turn{policy: p, patience: p.throttleWait}
+	if sameOrigin(req.Raw().URL, p.endpoint) {
+		turn.pace = p.pace
+	}
+	delay := time.Duration(0)
 	for {
+		if err := turn.wait(ctx, delay); err != nil {
+			return nil, err
+		}
 		if err := req.RewindBody(); err != nil {
 			return nil, err
 		}
@@ -64,7 +74,6 @@ func (p *retryPolicy) Do(req *policy.Request) (*http.Response, error) {
 			discard(resp)
 			return nil, context.Cause(ctx)
 		}
-		var delay time.Duration
 		switch {
 		case err != nil && permanent(err):
 			return nil, err
@@ -73,12 +82,10 @@ func (p *retryPolicy) Do(req *policy.Request) (*http.Response, error) {
 			faults++
 			delay = backoff(faults)
 		case resp.StatusCode == http.StatusTooManyRequests:
-			if p.max == 0 {
-				return resp, nil
-			}
 			throttled++
 			delay = max(retryAfter(resp.Header), backoff(throttled))
-			if waited += delay; waited > p.throttleWait {
+			turn.refused(delay)
+			if turn.patience -= delay; p.max == 0 || turn.patience < 0 {
 				return resp, nil
 			}
 		case repeatable(resp.StatusCode):
@@ -96,9 +103,51 @@ func (p *retryPolicy) Do(req *policy.Request) (*http.Response, error) {
 		}
 		discard(resp)
 		p.count.retries.Add(1)
-		if err := p.wait(ctx, delay); err != nil {
-			return nil, err
+	}
+}
+
+// turn is when the tries of one request may be sent.
+type turn struct {
+	policy   *retryPolicy
+	pace     *pacer // nil for other hosts than the registry
+	patience time.Duration
+	ticket   ticket
+}
+
+// wait returns when the request may be sent, after delay at least. Waiting for
+// the pace costs patience.
+func (t *turn) wait(ctx context.Context, delay time.Duration) error {
+	now := time.Now()
+	earliest := now.Add(delay)
+	for {
+		at := earliest
+		if t.pace != nil {
+			by := earliest.Add(t.patience)
+			if deadline, ok := ctx.Deadline(); ok && deadline.Before(by) {
+				by = deadline
+			}
+			var ok bool
+			if t.ticket, ok = t.pace.take(earliest, by); !ok {
+				return &Error{Op: "wait for a turn", Message: "more requests than the registry takes, or than it is to get", Kind: ErrThrottled}
+			}
+			at = t.ticket.at
 		}
+		if at.After(now) {
+			if err := t.policy.wait(ctx, at.Sub(now)); err != nil {
+				return err
+			}
+		}
+		if t.pace == nil || t.pace.send(t.ticket) {
+			t.patience -= at.Sub(earliest)
+			return nil
+		}
+		now = time.Now()
+	}
+}
+
+func (t *turn) refused(pause time.Duration) {
+	if t.pace != nil {
+		t.pace.refused(t.ticket, pause)
 	}
 }
 

@@ -65,28 +65,29 @@ func TestNegativeMaxRetriesMeansNone(t *testing.T) {
 }
 
 func TestRetryAfterIsObeyed(t *testing.T) {
-	f := newPlain(t)
-	f.on("GET /v2/r/tags/list", inTurn(
-		reply(429, "", "Retry-After", "3"),
-		reply(503, "", "Retry-After-Ms", "4500"),
-		reply(429, "", "X-Ms-Retry-After-Ms", "2500"),
-		reply(200, `{"tags":[]}`)))
-	c := newClient(t, f.URL)
-	var waits []time.Duration
-	c.retry.wait = func(_ context.Context, d time.Duration) error {
-		waits = append(waits, d)
-		return nil
-	}
-	if err := listTags(t, c, "r"); err != nil {
-		t.Fatal(err)
-	}
-	want := []time.Duration{3 * time.Second, 4500 * time.Millisecond, 2500 * time.Millisecond}
-	if diff := cmp.Diff(want, waits); diff != "" {
-		t.Errorf("waits (-want +got)\n%s", diff)
-	}
-	if s := c.Stats(); s.Retries != 3 || s.Throttled != 2 {
-		t.Errorf("got %+v, want 3 retries, 2 of them throttled", s)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		answers := []http.Header{{"Retry-After": {"3"}}, {"Retry-After-Ms": {"4500"}}, {"X-Ms-Retry-After-Ms": {"2500"}}}
+		var arrivals []time.Duration
+		start := time.Now()
+		c := paced(t, func(cfg *Config) { cfg.MetadataTimeout = time.Hour }, func(*http.Request) *http.Response {
+			arrivals = append(arrivals, time.Since(start))
+			if len(answers) == 0 {
+				return canned(200, nil)
+			}
+			header := answers[0]
+			answers = answers[1:]
+			return canned(map[int]int{2: 429, 1: 503, 0: 429}[len(answers)], header)
+		})
+		if err := listTags(t, c, "r"); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]time.Duration{0, 3 * time.Second, 7500 * time.Millisecond, 10 * time.Second}, arrivals); diff != "" {
+			t.Errorf("arrivals (-want +got)\n%s", diff)
+		}
+		if s := c.Stats(); s.Retries != 3 || s.Throttled != 2 {
+			t.Errorf("got %+v, want 3 retries, 2 of them throttled", s)
+		}
+	})
 }
 
 func TestRetryAfterHeader(t *testing.T) {

@@ -85,6 +85,7 @@ type mountFlags struct {
 	verify       choiceValue
 	metadataTTL  time.Duration
 	staleIfError time.Duration
+	requestRate  requestsValue
 
 	allowOther bool
 	uid, gid   idValue
@@ -112,6 +113,7 @@ func (m *mountFlags) bind(flags *pflag.FlagSet, env environment) {
 
 	flags.DurationVar(&m.metadataTTL, "metadata-ttl", 10*time.Second, "how old a listing, a tag's target or a property may be; 0s asks every time")
 	flags.DurationVar(&m.staleIfError, "stale-if-error", 0, "how much longer listings are served while the registry cannot be reached (default 0s)")
+	flags.Var(&m.requestRate, "request-rate", "how many requests the registry gets, like 50 a second or 900/min (default as many as there are, until it throttles; then as many as it takes)")
 	m.verify = choice("stream", "strict")
 	flags.Var(&m.verify, "verify", "blobs above 8 MiB: stream serves them while they download and withholds the end until the digest matched; strict serves nothing before")
 

@@ -33,6 +33,7 @@ var wanted = map[string]string{
 	"duration": "a duration like 500ms, 10s or 5m",
 	"id":       "a number from 0 to 4294967294",
 	"int":      "a number",
+	"requests": "requests in a second or a minute like 50 or 900/min",
 	"rate":     "bytes per second like 500K or 25MiB",
 	"size":     "a size like 500M, 10GiB or 20% (of the free disk)",
 }

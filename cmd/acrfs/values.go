@@ -78,6 +78,33 @@ func (v *sizeValue) Set(s string) error {
 func (v *sizeValue) String() string { return v.text }
 func (v *sizeValue) Type() string   { return "size" }
 
+// requestsValue is a flag in requests per second; zero is without limit.
+type requestsValue float64
+
+func (v *requestsValue) Set(s string) error {
+	number, perMinute := strings.CutSuffix(s, "/min")
+	if !perMinute {
+		number = strings.TrimSuffix(s, "/s")
+	}
+	n, err := strconv.ParseFloat(number, 64)
+	if perMinute {
+		n /= 60
+	}
+	if err != nil || !(n >= 0.1 && n <= 1e6) {
+		return errValue
+	}
+	*v = requestsValue(n)
+	return nil
+}
+
+func (v *requestsValue) String() string {
+	if *v == 0 {
+		return ""
+	}
+	return strconv.FormatFloat(float64(*v), 'g', 4, 64) + "/s"
+}
+func (v *requestsValue) Type() string { return "requests" }
+
 // rateValue is a flag in bytes per second; zero is without limit.
 type rateValue int64
 

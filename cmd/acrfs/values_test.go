@@ -41,6 +41,20 @@ func FuzzParseBytes(f *testing.F) {
 	})
 }
 
+func TestRequestsPerSecond(t *testing.T) {
+	for text, want := range map[string]float64{"50": 50, "50/s": 50, "900/min": 15, "16.5": 16.5, "6/min": 0.1} {
+		var v requestsValue
+		if err := v.Set(text); err != nil || float64(v) != want {
+			t.Errorf("%s: got %v, %v, want %v", text, float64(v), err, want)
+		}
+	}
+	for _, text := range []string{"", "/s", "0", "-1", "NaN", "1e9", "many", "10/h", "10 /s/min"} {
+		if err := new(requestsValue).Set(text); err == nil {
+			t.Errorf("%q is taken for a number of requests", text)
+		}
+	}
+}
+
 func TestFormatBytes(t *testing.T) {
 	for n, want := range map[int64]string{
 		0: "0 B", 1023: "1023 B", 1024: "1 KiB", 1536: "1.5 KiB", 1<<20 - 1: "1 MiB",

@@ -56,6 +56,20 @@ func TestLockMatrix(t *testing.T) {
 	}
 }
 
+// A list leads clients that do not know lists to one of its images, and that
+// one's lock holds on this way, too.
+func TestReadLockOfAnImageBehindAList(t *testing.T) {
+	r := start(t, localacr.Config{})
+	body := r.image("a", typeDockerManifest, "x")
+	d := r.pushManifest("a", "v1", typeDockerManifest, body)
+	r.pushManifest("a", "list", typeDockerList, index(typeDockerList, child(typeDockerManifest, d, len(body), "amd64")))
+	r.do("PATCH", "/acr/v1/a/_manifests/"+d, `{"readEnabled":false}`).want(200)
+	r.do("GET", "/v2/a/manifests/list", "", "Accept: "+typeDockerList).want(200)
+	for _, accept := range []string{typeDockerManifest, "*/*"} {
+		r.do("GET", "/v2/a/manifests/list", "", "Accept: "+accept).want(405)
+	}
+}
+
 // attempt does one operation of the matrix, puts things back as they were, and
 // says whether it was refused.
 func (r *rig) attempt(op, d, body string) string {

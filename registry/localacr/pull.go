@@ -89,9 +89,14 @@ func (v view) defaultChild(repo, list string) (string, manifestRecord, error) {
 		if d.Platform == nil || d.Platform.OS != "linux" || d.Platform.Architecture != "amd64" {
 			continue
 		}
-		if m, ok, err := v.manifest(repo, d.Digest); err != nil || ok {
-			return d.Digest, m, err
+		m, ok, err := v.manifest(repo, d.Digest)
+		if err == nil && !ok {
+			continue // deleted
 		}
+		if err == nil && !m.Attributes.ReadEnabled {
+			err = errLocked()
+		}
+		return d.Digest, m, err
 	}
 	return "", manifestRecord{}, errManifestNotFound(list).with(struct{ Name, Revision string }{repo, list})
 }

@@ -1,0 +1,136 @@
+package registry
+
+import (
+	"log/slog"
+	"math"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+const (
+	// maxPause bounds how long one 429 holds up everybody. Its own operation
+	// may wait longer.
+	maxPause = time.Minute
+	// paceWindow is how far back requests are counted. Azure counts by minute.
+	paceWindow = time.Minute
+	// freely: a pace that has come up to here is none.
+	freely rate.Limit = 1000
+)
+
+// pacer is the one budget of requests to the registry that all operations
+// share. It knows no limit until the first 429, unless the user set one. Then
+// nothing is sent before the registry wants to be asked again, and from there on
+// requests are spread in time. The pace is what the registry took until then, as
+// a mean up to that moment; it doubles every minute, so that a registry that has
+// become idle again is soon asked freely.
+type pacer struct {
+	max rate.Limit // that the user allows; Inf: any
+	log *slog.Logger
+
+	mu     sync.Mutex // guards what follows
+	bucket *rate.Limiter
+	grown  time.Time // when the bucket's limit was last raised
+	resume time.Time // nothing is sent before
+	pauses int
+	since  time.Time // that requests are counted, of the last paceWindow
+	sent   float64   // requests since then
+}
+
+// newPacer returns one that lets perSecond requests go in a second, with 0 any.
+func newPacer(perSecond float64, log *slog.Logger) *pacer {
+	p := &pacer{max: rate.Limit(perSecond), log: log}
+	if perSecond == 0 {
+		p.max = rate.Inf
+	}
+	p.bucket = newBucket(p.max)
+	return p
+}
+
+// newBucket holds what goes in a second: who asks now and then need not wait.
+func newBucket(limit rate.Limit) *rate.Limiter {
+	burst := math.MaxInt32
+	if limit < freely {
+		burst = max(1, int(limit))
+	}
+	return rate.NewLimiter(limit, burst)
+}
+
+// ticket is a request's place in the order of sending.
+type ticket struct {
+	at    time.Time // when it may be sent
+	pause int       // good until the next pause
+}
+
+// take gives a request that is not to be sent before earliest its place. One
+// that could not be sent by then takes none: ok is false.
+func (p *pacer) take(earliest, by time.Time) (t ticket, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if earliest.Before(p.resume) {
+		earliest = p.resume
+	}
+	p.grow(earliest)
+	place := p.bucket.ReserveN(earliest, 1)
+	at := earliest.Add(place.DelayFrom(earliest))
+	if !by.IsZero() && at.After(by) {
+		place.CancelAt(earliest)
+		return ticket{}, false
+	}
+	return ticket{at: at, pause: p.pauses}, true
+}
+
+// send counts a request whose time has come. It has to take a new place when
+// there was a pause since it took this one.
+func (p *pacer) send(t ticket) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if t.pause != p.pauses {
+		return false
+	}
+	switch now := time.Now(); {
+	case p.sent == 0:
+		p.since = now
+	case now.Sub(p.since) > paceWindow:
+		p.since, p.sent = now.Add(-paceWindow/2), p.sent/2
+	}
+	p.sent++
+	return true
+}
+
+// refused notes a 429 to the request with this ticket, and that the registry
+// does not want to be asked before the pause is over.
+func (p *pacer) refused(t ticket, pause time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if t.pause != p.pauses {
+		return // it was on its way before the registry could be spared it
+	}
+	pause = min(pause, maxPause)
+	now := time.Now()
+	limit := min(p.max, rate.Limit(max(1, p.sent-1)/(now.Sub(p.since)+pause).Seconds()))
+	p.pauses++
+	p.resume = now.Add(pause)
+	p.bucket, p.grown = newBucket(limit), p.resume
+	p.since, p.sent = p.resume, 0
+	p.log.Warn("the registry wants fewer requests", "pause", pause.Round(time.Millisecond), "then_per_second", math.Round(float64(limit)*100)/100)
+}
+
+// grow raises the limit for the time that has passed since it was last raised.
+// The caller holds mu.
+func (p *pacer) grow(now time.Time) {
+	limit, passed := p.bucket.Limit(), now.Sub(p.grown)
+	if limit >= p.max || passed < time.Second {
+		return
+	}
+	limit *= rate.Limit(math.Exp2(passed.Minutes()))
+	p.grown = now
+	switch {
+	case limit >= p.max || limit >= freely:
+		p.bucket = newBucket(p.max)
+	default:
+		p.bucket.SetLimitAt(now, limit)
+		p.bucket.SetBurstAt(now, max(1, int(limit)))
+	}
+}
