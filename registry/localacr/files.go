@@ -121,11 +121,18 @@ func copyBody(w io.Writer, r io.Reader) (int64, error) {
 }
 
 // take stores a blob that does not come over HTTP: from a seed or an import.
-func (st *store) take(ctx context.Context, repo, digest string, r io.Reader) error {
-	var b blobRecord
-	known := false
-	if err := st.view(func(v view) (err error) { b, known, err = v.blob(repo, digest); return err }); err != nil {
+// One that is there is kept from being collected for a while.
+func (s *Server) take(ctx context.Context, repo, digest string, r io.Reader) error {
+	known, err := s.touched.touch(ctx, repo, digest)
+	if err != nil {
 		return err
+	}
+	st := s.store
+	var b blobRecord
+	if known {
+		if err := st.view(func(v view) (err error) { b, known, err = v.blob(repo, digest); return err }); err != nil {
+			return err
+		}
 	}
 	if known {
 		if info, err := os.Stat(st.files.path(digest)); err == nil && info.Size() == b.Size {

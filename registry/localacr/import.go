@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -24,7 +25,8 @@ type Imported struct {
 // Import takes an OCI image layout, a folder or a tar archive (plain or gzip),
 // into a repository. An empty repository name is made of the file's. A tag is
 // what the layout's index calls a manifest, or latest if there is only one
-// manifest and it has no name.
+// manifest and it has no name. What is there already stays as it is, locks and
+// times included.
 func (s *Server) Import(ctx context.Context, path, repository string) (Imported, error) {
 	if !s.enter() {
 		return Imported{}, errClosed
@@ -39,7 +41,11 @@ func (s *Server) Import(ctx context.Context, path, repository string) (Imported,
 
 func (s *Server) importLayout(ctx context.Context, path, repository string) (Imported, error) {
 	if repository == "" {
-		repository = nameOf(path)
+		whole, err := filepath.Abs(path)
+		if err != nil {
+			return Imported{}, err
+		}
+		repository = nameOf(whole)
 	}
 	if !validRepository(repository) {
 		return Imported{}, fmt.Errorf("%q is not a repository name", repository)
@@ -49,23 +55,36 @@ func (s *Server) importLayout(ctx context.Context, path, repository string) (Imp
 		return Imported{}, err
 	}
 	defer l.close()
-	im := importer{ctx: ctx, st: s.store, from: l, seen: map[string]bool{}, done: Imported{Repository: repository}}
+	im := importer{ctx: ctx, s: s, from: l, seen: map[string]bool{}, done: Imported{Repository: repository}}
 	return im.done, im.run(&im.done)
 }
 
-// nameOf makes a repository name of a file name.
+// between is what stands between the letters and digits of a file name, and
+// separator what may stand there in a repository name.
+var (
+	between   = regexp.MustCompile(`[^a-z0-9]+`)
+	separator = regexp.MustCompile(`^(?:\.|_|__|-+)$`)
+)
+
+// nameOf makes a repository name of a file name, as far as it can.
 func nameOf(path string) string {
-	name := strings.ToLower(filepath.Base(filepath.Clean(path)))
+	name := strings.ToLower(filepath.Base(path))
 	for _, ending := range []string{".gz", ".tgz", ".tar", ".oci"} {
 		name = strings.TrimSuffix(name, ending)
 	}
-	return name
+	name = between.ReplaceAllStringFunc(name, func(s string) string {
+		if separator.MatchString(s) {
+			return s
+		}
+		return "-"
+	})
+	return strings.Trim(name, "._-")
 }
 
 // importer walks from a layout's index to everything it refers to.
 type importer struct {
 	ctx  context.Context
-	st   *store
+	s    *Server
 	from layout
 	seen map[string]bool
 	done Imported
@@ -150,7 +169,7 @@ func (im *importer) manifest(entry layoutEntry, tag string) error {
 			return err
 		}
 	}
-	if err := im.st.push(im.ctx, im.done.Repository, tag, p); err != nil {
+	if err := im.push(tag, p); err != nil {
 		return fmt.Errorf("manifest %s: %w", entry.Digest, err)
 	}
 	im.done.Manifests++
@@ -158,6 +177,25 @@ func (im *importer) manifest(entry layoutEntry, tag string) error {
 		im.done.Tags = append(im.done.Tags, tag)
 	}
 	return nil
+}
+
+// push stores a manifest, unless the tag points to it already or, without a
+// tag, it is there.
+func (im *importer) push(tag string, p parsedManifest) error {
+	there := false
+	err := im.s.store.view(func(v view) (err error) {
+		if tag == "" {
+			_, there, err = v.manifest(im.done.Repository, p.digest)
+			return err
+		}
+		t, _, err := v.tag(im.done.Repository, tag)
+		there = t.Digest == p.digest
+		return err
+	})
+	if err != nil || there {
+		return err
+	}
+	return im.s.store.push(im.ctx, im.done.Repository, tag, p)
 }
 
 func (im *importer) blob(digest string) error {
@@ -169,7 +207,7 @@ func (im *importer) blob(digest string) error {
 		return fmt.Errorf("blob %s: %w", digest, err)
 	}
 	defer r.Close()
-	if err := im.st.take(im.ctx, im.done.Repository, digest, contextReader{im.ctx, r}); err != nil {
+	if err := im.s.take(im.ctx, im.done.Repository, digest, contextReader{im.ctx, r}); err != nil {
 		return err
 	}
 	im.seen[digest] = true

@@ -5,11 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 )
 
 // Seed puts the sample artifacts in place that the demo shows. Their content
 // is fixed, and so are their digests. What is there already stays as it is,
-// locks included.
+// locks included, and a repository that is locked gets nothing.
 //
 //	charts/hello                 0.1.0               a Helm chart
 //	library/hello-world          v1 v2 latest        images for two platforms; v1 cannot be deleted
@@ -22,7 +23,7 @@ func (s *Server) Seed(ctx context.Context) error {
 		return errClosed
 	}
 	defer s.leave()
-	p := planter{ctx: ctx, st: s.store}
+	p := planter{ctx: ctx, s: s}
 	for _, plant := range []func() error{p.helloWorld, p.docs, p.model, p.chart} {
 		if err := plant(); err != nil {
 			return fmt.Errorf("seed: %w", err)
@@ -34,7 +35,7 @@ func (s *Server) Seed(ctx context.Context) error {
 // planter puts artifacts in place.
 type planter struct {
 	ctx context.Context
-	st  *store
+	s   *Server
 }
 
 // layer is a blob and how a manifest describes it.
@@ -84,7 +85,7 @@ func (p planter) blob(repo string, l layer) (wireDescriptor, error) {
 	if l.title != "" {
 		d.Annotations = map[string]string{titleKey: l.title}
 	}
-	return d, p.st.take(p.ctx, repo, d.Digest, bytes.NewReader(l.data))
+	return d, p.s.take(p.ctx, repo, d.Digest, bytes.NewReader(l.data))
 }
 
 // artifact stores a manifest with its blobs, under the tags if there are any.
@@ -107,7 +108,7 @@ func (p planter) artifact(repo string, m wireManifest, config layer, layers []la
 }
 
 // manifest stores a manifest unless it is there, and points those tags to it
-// that are not there.
+// that are not there, where no lock keeps it from doing so.
 func (p planter) manifest(repo string, m wireManifest, tags ...string) (wireDescriptor, error) {
 	data, err := json.Marshal(m)
 	if err != nil {
@@ -118,8 +119,8 @@ func (p planter) manifest(repo string, m wireManifest, tags ...string) (wireDesc
 	if err != nil {
 		return d, err
 	}
-	missing, known := []string{}, false
-	err = p.st.view(func(v view) (err error) {
+	var missing []string
+	err = p.s.store.view(func(v view) error {
 		for _, tag := range tags {
 			if _, ok, err := v.tag(repo, tag); err != nil {
 				return err
@@ -127,21 +128,31 @@ func (p planter) manifest(repo string, m wireManifest, tags ...string) (wireDesc
 				missing = append(missing, tag)
 			}
 		}
-		_, known, err = v.manifest(repo, d.Digest)
+		_, known, err := v.manifest(repo, d.Digest)
+		if !known && len(missing) == 0 {
+			missing = []string{""}
+		}
+		missing = slices.DeleteFunc(missing, func(tag string) bool {
+			may, mayErr := v.mayPush(repo, tag, d.Digest)
+			err = orError(err, mayErr)
+			return !may
+		})
 		return err
 	})
-	if !known && len(missing) == 0 {
-		missing = []string{""}
+	if err != nil {
+		return d, err
 	}
 	for _, tag := range missing {
-		err = orError(err, p.st.push(p.ctx, repo, tag, parsed))
+		if err := p.s.store.push(p.ctx, repo, tag, parsed); err != nil {
+			return d, err
+		}
 	}
-	return d, err
+	return d, nil
 }
 
 // lock takes the right to be deleted from a tag that was just made.
 func (p planter) lock(repo, tag string) error {
-	return p.st.commit.do(p.ctx, func(e edit) error {
+	return p.s.store.commit.do(p.ctx, func(e edit) error {
 		t, ok, err := e.tag(repo, tag)
 		if err != nil || !ok {
 			return err
@@ -153,7 +164,7 @@ func (p planter) lock(repo, tag string) error {
 
 // has reports whether a tag exists.
 func (p planter) has(repo, tag string) (ok bool, err error) {
-	err = p.st.view(func(v view) (err error) {
+	err = p.s.store.view(func(v view) (err error) {
 		_, ok, err = v.tag(repo, tag)
 		return err
 	})

@@ -34,7 +34,7 @@ func TestSeed(t *testing.T) {
 		t.Errorf("tags %v", got)
 	}
 	before := r.state()
-	// Whoever unlocks or deletes a sample is not contradicted by the next start.
+	// Whoever unlocks a sample is not contradicted by the next start.
 	r.do("DELETE", "/acr/v1/library/hello-world/_tags/v1", "").want(405)
 	r.do("PATCH", "/acr/v1/library/hello-world/_tags/v1", `{"deleteEnabled":true}`).want(200)
 	if err := r.Seed(t.Context()); err != nil {
@@ -91,6 +91,22 @@ func TestSeed(t *testing.T) {
 	if refs := slices.Concat(r.walk("/v2/library/hello-world/referrers/" + r.digest("library/hello-world", "v2"))...); len(refs) != 2 {
 		t.Errorf("referrers %v", refs)
 	}
+}
+
+// A repository that somebody locked is left alone, whatever it lacks.
+func TestSeedLeavesWhatIsLocked(t *testing.T) {
+	r := start(t, localacr.Config{})
+	for range 2 {
+		if err := r.Seed(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if tags := slices.Concat(r.walk("/acr/v1/models/tiny/_tags")...); len(tags) == 2 {
+			r.do("DELETE", "/acr/v1/models/tiny/_tags/latest", "").want(202)
+			r.do("PATCH", "/acr/v1/models/tiny", `{"writeEnabled":false}`).want(200)
+		}
+	}
+	r.do("GET", "/acr/v1/models/tiny/_tags/latest", "").want(404)
+	r.checked()
 }
 
 // Two machines that seed get the same digests.
@@ -201,6 +217,14 @@ func TestImport(t *testing.T) {
 	if _, err := r.Import(t.Context(), dir, "team/app"); err != nil {
 		t.Error(err)
 	}
+	// What is there already stays as it is, locks and times included.
+	r.do("PATCH", "/acr/v1/team/app/_tags/1.0", `{"writeEnabled":false}`).want(200)
+	r.do("PATCH", "/acr/v1/team/app", `{"writeEnabled":false}`).want(200)
+	before := r.do("GET", "/acr/v1/team/app/_manifests", "").want(200).body
+	if got, err := r.Import(t.Context(), dir, "team/app"); err != nil || got.Manifests != 2 {
+		t.Errorf("imported again: %+v, %v", got, err)
+	}
+	r.do("GET", "/acr/v1/team/app/_manifests", "").says(200, before)
 	if _, err := r.Import(t.Context(), dir, "No Such Name"); err == nil || !strings.Contains(err.Error(), "No Such Name") {
 		t.Error(err)
 	}
@@ -223,4 +247,26 @@ func TestImport(t *testing.T) {
 		t.Errorf("%d temporary files left, %v", len(left), err)
 	}
 	r.checked()
+}
+
+// A layout's file name becomes a repository's name, whatever is in it.
+func TestImportNamesTheRepositoryAfterTheFile(t *testing.T) {
+	base := t.TempDir()
+	r := start(t, localacr.Config{})
+	for name, want := range map[string]string{
+		"My Image (1).oci": "my-image-1", "a__b.c--d": "a__b.c--d", "_x..y.": "x-y", "Übung.d": "bung.d",
+	} {
+		dir := filepath.Join(base, name)
+		writeLayout(t, dir)
+		if got, err := r.Import(t.Context(), dir, ""); err != nil || got.Repository != want {
+			t.Errorf("%s: %+v, %v, want repository %s", name, got, err, want)
+		}
+	}
+	t.Chdir(filepath.Join(base, "a__b.c--d"))
+	if got, err := r.Import(t.Context(), ".", ""); err != nil || got.Repository != "a__b.c--d" {
+		t.Errorf("the folder that we are in: %+v, %v", got, err)
+	}
+	if _, err := r.Import(t.Context(), "/", ""); err == nil || !strings.Contains(err.Error(), "is not a repository name") {
+		t.Errorf("a path without a name: %v", err)
+	}
 }
