@@ -19,7 +19,7 @@ import (
 // the children of a live index, and the referrers (signatures, SBOMs) of a live
 // subject. Deleting a live child or referrer would break an image that someone
 // uses, so it is refused; deleting a live subject takes its referrers with it,
-// as the registry does, and is what the user asked for, unless a lock keeps one
+// as the registry does, and is what the user asked for, unless a lock, of its own or of a tag on it, keeps one
 // of them.
 
 // liveTrust is how old the listing may be that says what is live.
@@ -31,7 +31,7 @@ const indexReads = 8
 // relations are what each manifest of a repository belongs to.
 type relations struct {
 	// The indexes that point to a manifest, and the referrers of it that a
-	// lock keeps.
+	// lock, their own or that of a tag, keeps with all that they refer to.
 	parents map[digest.Digest][]digest.Digest
 	// The indexes that cannot be read, and why: what they point to is unknown.
 	unread map[digest.Digest]error
@@ -48,14 +48,14 @@ type datedTag struct {
 type relationsMemory struct {
 	mu    sync.Mutex // guards what follows
 	seq   uint64     // of the snapshot of the manifests
-	flags uint64     // of the flags that this mount has set since
+	flags [2]uint64  // of those that this mount has set since, on manifests and on tags
 	known *relations
 }
 
 // related returns the relations within a snapshot. Every index and every locked
 // manifest of the repository is read, once: their contents are cached by digest.
 func (r *repository) related(ctx context.Context, s *snapshot[*manifestList]) (*relations, error) {
-	m, flags := &r.relations, r.changedManifests.flagsSet()
+	m, flags := &r.relations, [2]uint64{r.changedManifests.flagsSet(), r.changedTags.flagsSet()}
 	m.mu.Lock()
 	known := m.known
 	if known != nil && m.seq == s.seq && m.flags == flags {
@@ -75,20 +75,23 @@ func (r *repository) related(ctx context.Context, s *snapshot[*manifestList]) (*
 }
 
 func (r *repository) relate(ctx context.Context, s *snapshot[*manifestList]) (*relations, error) {
-	hidden, err := r.taggedUnlisted(ctx, s)
+	tags, err := r.tags.get(ctx)
 	if err != nil {
 		return nil, err
 	}
+	hidden, locked := r.taggedUnlisted(tags, s), r.lockedByTag(tags)
+	keeps := func(e manifestEntry) bool { return e.locked() || locked[e.digest] }
 	var toRead []manifestEntry
 	for _, e := range r.visibleManifests(s) {
-		if isIndex(e.mediaType) || e.locked() {
+		if isIndex(e.mediaType) || keeps(e) {
 			toRead = append(toRead, e)
 		}
 	}
 	for d := range hidden {
 		toRead = append(toRead, manifestEntry{digest: d})
 	}
-	var mu sync.Mutex // guards known
+	var mu sync.Mutex    // guards what follows
+	var kept []*artifact // by a lock
 	known := &relations{parents: make(map[digest.Digest][]digest.Digest), unread: make(map[digest.Digest]error), hidden: hidden}
 	reads, readCtx := errgroup.WithContext(ctx)
 	reads.SetLimit(indexReads)
@@ -96,7 +99,7 @@ func (r *repository) relate(ctx context.Context, s *snapshot[*manifestList]) (*r
 		reads.Go(func() error {
 			if e.mediaType == "" { // hidden: nobody told
 				var err error
-				if e, _, err = r.manifest(readCtx, e.digest); err != nil || !isIndex(e.mediaType) && !e.locked() {
+				if e, _, err = r.manifest(readCtx, e.digest); err != nil || !isIndex(e.mediaType) && !keeps(e) {
 					return ignoreNotFound(err)
 				}
 			}
@@ -105,7 +108,10 @@ func (r *repository) relate(ctx context.Context, s *snapshot[*manifestList]) (*r
 			defer mu.Unlock()
 			switch {
 			case err == nil:
-				known.add(e, a)
+				known.addChildren(a)
+				if keeps(e) {
+					kept = append(kept, a)
+				}
 			case !unreadable(err):
 				return ignoreNotFound(err) // gone since it was listed
 			case isIndex(e.mediaType):
@@ -114,7 +120,36 @@ func (r *repository) relate(ctx context.Context, s *snapshot[*manifestList]) (*r
 			return nil
 		})
 	}
-	return known, reads.Wait()
+	if err := reads.Wait(); err != nil {
+		return nil, err
+	}
+	for _, a := range kept {
+		if err := r.keepSubjects(ctx, known, a); err != nil {
+			return nil, err
+		}
+	}
+	return known, nil
+}
+
+// keepSubjects notes what a referrer that a lock keeps refers to, and what that
+// refers to: the deletion of any of them would take it along.
+func (r *repository) keepSubjects(ctx context.Context, known *relations, a *artifact) error {
+	for a.parsed.subject != nil {
+		subject := a.parsed.subject.Digest
+		if slices.Contains(known.parents[subject], a.digest) {
+			return nil // been here, from another referrer
+		}
+		known.parents[subject] = append(known.parents[subject], a.digest)
+		next, err := r.t.artifacts.get(ctx, r.name, subject)
+		switch {
+		case errors.Is(err, errNotFound), unreadable(err):
+			return nil // the registry knows no further, nor does anybody
+		case err != nil:
+			return err
+		}
+		a = next
+	}
+	return nil
 }
 
 func ignoreNotFound(err error) error {
@@ -124,13 +159,9 @@ func ignoreNotFound(err error) error {
 	return err
 }
 
-func (k *relations) add(e manifestEntry, a *artifact) {
+func (k *relations) addChildren(a *artifact) {
 	for _, child := range a.parsed.children {
-		k.parents[child.Digest] = append(k.parents[child.Digest], e.digest)
-	}
-	if subject := a.parsed.subject; subject != nil && e.locked() {
-		// It would go with its subject, which a lock forbids.
-		k.parents[subject.Digest] = append(k.parents[subject.Digest], e.digest)
+		k.parents[child.Digest] = append(k.parents[child.Digest], a.digest)
 	}
 }
 
@@ -146,18 +177,25 @@ func unreadable(err error) bool {
 
 // taggedUnlisted are the manifests that the listing hides although a listed tag
 // points to them: of a hidden index, the images are needed all the same.
-func (r *repository) taggedUnlisted(ctx context.Context, s *snapshot[*manifestList]) (map[digest.Digest][]datedTag, error) {
-	tags, err := r.tags.get(ctx)
-	if err != nil {
-		return nil, err
-	}
+func (r *repository) taggedUnlisted(tags *snapshot[tagList], s *snapshot[*manifestList]) map[digest.Digest][]datedTag {
 	hidden := make(map[digest.Digest][]datedTag)
 	for _, tag := range r.visibleTags(tags) {
 		if _, listed := s.value.find(tag.digest); !listed && tag.digest != "" {
 			hidden[tag.digest] = append(hidden[tag.digest], datedTag{tag, tags.at})
 		}
 	}
-	return hidden, nil
+	return hidden
+}
+
+// lockedByTag are the manifests that the lock of a tag protects.
+func (r *repository) lockedByTag(tags *snapshot[tagList]) map[digest.Digest]bool {
+	locked := make(map[digest.Digest]bool)
+	for _, tag := range r.visibleTags(tags) {
+		if tag.locked() {
+			locked[tag.digest] = true
+		}
+	}
+	return locked
 }
 
 // neededBy tells which live item needs a manifest, "" when none does. Where that

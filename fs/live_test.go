@@ -1,10 +1,13 @@
 package fs
 
 import (
+	"encoding/json"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/opencontainers/go-digest"
 
 	"github.com/acrfs/acrfs/registry"
 )
@@ -65,4 +68,87 @@ func TestSignatureThatWentWithItsSubjectCanStillBeRemoved(t *testing.T) {
 	if n := w.requests(http.MethodDelete); n != deleted {
 		t.Errorf("%d more deletions were sent", n-deleted)
 	}
+}
+
+// referTo pushes an artifact that refers to a subject, without a tag.
+func (w *world) referTo(repo string, subject digest.Digest, note string) digest.Digest {
+	w.t.Helper()
+	raw, desc, err := w.client.Manifest(w.t.Context(), registry.Ref{Repository: repo, Digest: subject})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var m map[string]any
+	if err := json.Unmarshal(raw, &m); err != nil {
+		w.t.Fatal(err)
+	}
+	m["subject"] = map[string]any{"mediaType": desc.MediaType, "digest": subject, "size": len(raw)}
+	m["annotations"] = map[string]string{"note": note}
+	referrer, err := json.Marshal(m)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	d := digest.FromBytes(referrer)
+	w.push(repo, d.String(), desc.MediaType, referrer)
+	return d
+}
+
+// TestWhatALockKeepsIsKeptWithAllItRefersTo: deleting a subject takes the
+// referrers of its referrers along, and with a manifest its tags. The registry
+// might refuse that by itself, or not.
+func TestWhatALockKeepsIsKeptWithAllItRefersTo(t *testing.T) {
+	const repo = "charts/hello"
+	for name, lock := range map[string]func(w *world, referrer digest.Digest) (item, unlock string){
+		"on the referrer": func(w *world, referrer digest.Digest) (string, string) {
+			w.set(registry.Ref{Repository: repo, Digest: referrer}, noDelete)
+			return "a lock", "$M/" + repo + "/_manifests/" + referrer.String()
+		},
+		"on its tag": func(w *world, referrer digest.Digest) (string, string) {
+			raw, desc, err := w.client.Manifest(t.Context(), registry.Ref{Repository: repo, Digest: referrer})
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.push(repo, "kept", desc.MediaType, raw)
+			w.set(registry.Ref{Repository: repo, Tag: "kept"}, noDelete)
+			return "tag kept", "$M/" + repo + "/_tags/kept"
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := mounted(t, Config{Writable: &Writable{}})
+			subject, err := w.client.Properties(t.Context(), registry.Ref{Repository: repo, Tag: "0.1.0"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			first := w.referTo(repo, subject.Digest, "of the chart")
+			second := w.referTo(repo, first, "of what refers to the chart")
+			what, item := lock(w, second)
+			w.run("rm -r $M/" + repo + "/_tags/0.1.0")
+			for _, d := range []digest.Digest{subject.Digest, first} {
+				w.fails("rm -r $M/"+repo+"/_manifests/"+d.String(), "Device or resource busy")
+			}
+			if n := w.requests(http.MethodDelete); n != 1 {
+				t.Errorf("%d deletions were sent, want that of the tag", n)
+			}
+			if want := "held by " + what; !strings.Contains(w.log.String(), want) {
+				t.Errorf("the log does not say %q", want)
+			}
+			// Lifted here, it is lifted at once.
+			w.run("setfattr -n user.acr.can_delete -v true " + item + " && rm -r $M/" + repo + "/_manifests/" + subject.Digest.String())
+			if left := w.manifestsOrNone(repo); left != 0 {
+				t.Errorf("%d manifests are left", left)
+			}
+		})
+	}
+}
+
+// TestRefusalOfWhatListingsNoLongerHaveIsNoSuccess: what a listing lacks may
+// have gone with something that was deleted here, or was hidden by someone.
+func TestRefusalOfWhatListingsNoLongerHaveIsNoSuccess(t *testing.T) {
+	w := mounted(t, Config{Writable: &Writable{}, MetadataTTL: 100 * time.Millisecond})
+	image := w.images("v2")[0]
+	w.run("ls $R/_manifests | grep " + image)
+	w.set(registry.Ref{Repository: helloWorld, Digest: digest.Digest(image)}, noList)
+	w.run("rm -r $R/_manifests/$(getfattr --absolute-names --only-values -n user.acr.digest $R/_tags/zstd)")
+	w.run("sleep 0.2; ! ls $R/_manifests | grep " + image)
+	w.fails("rm -r $R/_manifests/"+image, "Device or resource busy")
+	w.run("ls $R/_manifests/" + image + "/manifest.json")
 }

@@ -2,6 +2,7 @@ package fs
 
 import (
 	"context"
+	"errors"
 	"syscall"
 	"time"
 
@@ -36,7 +37,7 @@ func (d *manifestsDir) Lookup(ctx context.Context, name string, out *fuse.EntryO
 	ctx, done := d.t.opContext(ctx)
 	defer done()
 	e, at, err := d.repo.manifest(ctx, dgst)
-	if err != nil && d.repo.changedManifests.ghost(dgst.String()) {
+	if errors.Is(err, errNotFound) && d.repo.changedManifests.ghost(dgst.String()) {
 		return d.child(ctx, name, manifestEntry{digest: ghostDigest}, time.Now(), out), 0
 	}
 	if err != nil {
@@ -92,7 +93,7 @@ func (d *manifestsDir) remove(ctx context.Context, dgst digest.Digest, where str
 	if err == nil {
 		err = d.repo.deleteManifest(ctx, e)
 	}
-	if err != nil && d.repo.changedManifests.ghost(dgst.String()) {
+	if errors.Is(err, errNotFound) && d.repo.changedManifests.ghost(dgst.String()) {
 		d.repo.changedManifests.lay(dgst.String())
 		return nil
 	}

@@ -2,6 +2,7 @@ package fs
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"syscall"
 	"time"
@@ -34,7 +35,7 @@ func (d *tagsDir) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (
 	ctx, done := d.t.opContext(ctx)
 	defer done()
 	e, at, err := d.repo.tag(ctx, name)
-	if err != nil && d.repo.changedTags.ghost(name) {
+	if errors.Is(err, errNotFound) && d.repo.changedTags.ghost(name) {
 		return d.child(ctx, tagEntry{name: name, digest: ghostDigest}, time.Now(), out), 0
 	}
 	if err != nil {
@@ -68,7 +69,7 @@ func (d *tagsDir) Rmdir(ctx context.Context, name string) syscall.Errno {
 func (d *tagsDir) remove(ctx context.Context, name, where string) error {
 	e, at, err := d.repo.tag(ctx, name)
 	if err != nil {
-		if d.repo.changedTags.ghost(name) {
+		if errors.Is(err, errNotFound) && d.repo.changedTags.ghost(name) {
 			d.repo.changedTags.lay(name)
 			d.retire(name, ghostDigest)
 			return nil
