@@ -30,7 +30,8 @@ func (s *Server) chores(ctx context.Context) {
 			s.chore(ctx, "collect", s.collect)
 		case <-sweep.C:
 			s.chore(ctx, "drop uploads", func(context.Context) error {
-				return s.store.files.dropUploads(time.Now().Add(-uploadLife))
+				_, err := s.store.files.dropUploads(time.Now().Add(-uploadLife))
+				return err
 			})
 		case <-ctx.Done():
 			return

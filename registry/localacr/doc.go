@@ -90,9 +90,10 @@ come. While an upload into the repository is on its way (pushes.go), it spares
 what was so when that upload began. Collect is called by whoever wants it, or by
 the server itself every Config.CollectEvery (chores.go).
 
-What was asked about is remembered in memory (touched.go). Of that a time is
-kept on disk that lies after all of it, so that a Server started again, after a
-kill too, collects nothing while an earlier one's word may still count.
+What was asked about, and which uploads are on their way, is remembered in
+memory (touched.go). Of that a time is kept on disk that lies after all of it,
+so that a Server started again, after a kill too, collects nothing while an
+earlier one's word may still count or one of its pushes may go on.
 
 # What is not there
 

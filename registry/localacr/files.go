@@ -186,26 +186,30 @@ func (st *store) removeUnheld(ctx context.Context, digest string) (int64, error)
 }
 
 // dropUploads deletes what uploads left behind that nobody has touched since
-// the given time.
-func (f files) dropUploads(before time.Time) error {
+// the given time, and returns when the latest of the others was.
+func (f files) dropUploads(before time.Time) (latest time.Time, err error) {
 	d, err := os.Open(f.uploads)
 	if err != nil {
-		return err
+		return latest, err
 	}
 	defer d.Close()
 	for {
 		entries, err := d.ReadDir(1024)
 		for _, entry := range entries {
 			info, err := entry.Info()
-			if err == nil && info.ModTime().Before(before) {
+			switch {
+			case err != nil: // gone
+			case info.ModTime().Before(before):
 				os.Remove(filepath.Join(f.uploads, entry.Name()))
+			case info.ModTime().After(latest):
+				latest = info.ModTime()
 			}
 		}
 		if errors.Is(err, io.EOF) {
-			return nil
+			return latest, nil
 		}
 		if err != nil {
-			return err
+			return latest, err
 		}
 	}
 }

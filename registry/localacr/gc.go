@@ -39,7 +39,8 @@ func (s *Server) Collect(ctx context.Context) (Collected, error) {
 		return c, fmt.Errorf("collect: %w", err)
 	}
 	s.cfg.Logger.Info("collected", "links", c.Links, "blobs", c.Blobs, "bytes", c.Bytes)
-	return c, s.store.files.dropUploads(time.Now().Add(-uploadLife))
+	_, err := s.store.files.dropUploads(time.Now().Add(-uploadLife))
+	return c, err
 }
 
 // link is a blob in a repository.

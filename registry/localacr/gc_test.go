@@ -250,6 +250,66 @@ func TestCollectSparesWhatWasPromisedBeforeARestart(t *testing.T) {
 	}
 }
 
+// An import or a seed that finds a blob in place counts on it as a client does.
+func TestCollectSparesWhatAnImportNeeds(t *testing.T) {
+	const keep = time.Hour
+	r := start(t, localacr.Config{CollectAfter: keep})
+	dir := t.TempDir()
+	writeLayout(t, dir)
+	config := r.pushBlob("a", []byte(`{"architecture":"arm","os":"linux"}`))
+	if err := r.Backdate("a", config, 3*keep); err != nil {
+		t.Fatal(err)
+	}
+	// It finds the config, and is still without its manifest when it is collected.
+	if err := os.Remove(filepath.Join(dir, "blobs", "sha256", localacr.DigestOf("", []byte("layer"))[7:])); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Import(t.Context(), dir, "a"); err == nil {
+		t.Fatal("a layout without its layer was imported")
+	}
+	if got, err := r.Collect(t.Context()); err != nil || got.Links != 0 {
+		t.Errorf("collected %+v, %v", got, err)
+	}
+}
+
+// A push goes on after the server was killed and started again: what it
+// uploaded before stays, however long ago that was.
+func TestCollectSparesPushesAcrossARestart(t *testing.T) {
+	const keep = time.Hour
+	for name, push := range map[string]func(r *rig){
+		"before the first chunk": func(r *rig) { r.begin("a") },
+		"between two chunks":     func(r *rig) { r.auth("PATCH", "a", r.begin("a"), "the second").want(202) },
+		"before its manifest":    func(r *rig) { r.pushBlob("a", []byte("the second layer")) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := start(t, localacr.Config{CollectAfter: keep})
+			first := r.pushBlob("a", []byte("the first layer"))
+			// As if both had been long ago.
+			if err := r.Backdate("a", first, 3*keep); err != nil {
+				t.Fatal(err)
+			}
+			if err := r.ForgetPromises(); err != nil {
+				t.Fatal(err)
+			}
+			push(r)
+			again := start(t, localacr.Config{CollectAfter: keep, Root: r.killed()})
+			if got, err := again.Collect(t.Context()); err != nil || got.Links != 0 {
+				t.Errorf("collected %+v, %v", got, err)
+			}
+		})
+	}
+}
+
+// killed is what would be on disk if the server were killed now.
+func (r *rig) killed() string {
+	r.Helper()
+	root := r.TempDir()
+	if err := os.CopyFS(root, os.DirFS(r.root())); err != nil {
+		r.Fatal(err)
+	}
+	return root
+}
+
 // Collections beside pushes: whoever was told that a blob is there can use it.
 func TestCollectBesidePushes(t *testing.T) {
 	const keep = 200 * time.Millisecond

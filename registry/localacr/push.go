@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // startUpload opens a session. With mount and from it tries to link a blob of
@@ -103,7 +104,10 @@ func (x *exchange) takeChunk(st *uploadState) error {
 	if errors.Is(err, errChunkSize) {
 		return errUploadRange(x.r.Header.Get("Content-Range"), err.Error())
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return x.touched.cover(x.r.Context(), time.Now())
 }
 
 // finishUpload takes the last bytes and makes the upload a blob.

@@ -39,19 +39,20 @@ func Open(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	lastUpload, err := st.files.dropUploads(time.Now().Add(-uploadLife))
+	if err != nil {
+		st.close()
+		return nil, err
+	}
 	s := &Server{
 		cfg:     cfg,
 		store:   st,
 		uploads: newUploads(st.files.uploads, st.stateKey),
 		cursors: newCursors(),
-		touched: newTouched(cfg.CollectAfter, st),
+		touched: newTouched(cfg.CollectAfter, st, lastUpload),
 		lanes:   newLanes(cfg.Bandwidth),
 		closing: make(chan struct{}),
 		idle:    make(chan struct{}),
-	}
-	if err := st.files.dropUploads(time.Now().Add(-uploadLife)); err != nil {
-		st.close()
-		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s.endChores = cancel

@@ -16,10 +16,10 @@ const touchedLimit = 200_000
 // upload the blob again, and its manifest still has to come.
 //
 // What it remembers goes with the process, and the next one must not collect
-// what this one promised. So the disk has a mark, a time that lies after every
-// promise: until Config.CollectAfter past the mark, a Server that finds one
-// collects nothing. The mark runs ahead of the promises, so that one write
-// covers minutes of them.
+// what this one promised, nor what a push uploaded that is to go on then. So
+// the disk has a mark, a time that lies after every promise and every chunk:
+// until Config.CollectAfter past the mark, a Server that finds one collects
+// nothing. The mark runs ahead of them, so that one write covers minutes.
 type touched struct {
 	keep   time.Duration
 	pushes *pushes
@@ -29,15 +29,18 @@ type touched struct {
 	times  map[string]time.Time
 	doomed map[string]bool // being collected right now: nobody is promised these
 	blind  time.Time       // until then, everything counts as touched
-	last   time.Time       // of the latest promise
+	last   time.Time       // of the latest promise or chunk
 	mark   time.Time       // on disk
 }
 
-// newTouched starts from the mark that an earlier process left.
-func newTouched(keep time.Duration, st *store) *touched {
+// newTouched starts from the mark that an earlier process left, and from when
+// the latest upload arrived that it left unfinished.
+func newTouched(keep time.Duration, st *store, lastUpload time.Time) *touched {
 	t := &touched{keep: keep, pushes: newPushes(keep), save: st.saveMark, times: map[string]time.Time{}, doomed: map[string]bool{}, mark: st.mark}
-	if !st.mark.IsZero() {
-		t.blind = st.mark.Add(keep)
+	for _, last := range []time.Time{st.mark, lastUpload} {
+		if end := last.Add(keep); !last.IsZero() && end.After(t.blind) {
+			t.blind = end
+		}
 	}
 	return t
 }
@@ -67,7 +70,8 @@ func (t *touched) touch(ctx context.Context, repo, digest string) (bool, error) 
 	return true, nil
 }
 
-// cover has the mark on disk lie after now.
+// cover has the mark on disk lie after now. It comes before the answer that is
+// to be covered.
 func (t *touched) cover(ctx context.Context, now time.Time) error {
 	t.mu.Lock()
 	if now.After(t.last) {
@@ -91,7 +95,7 @@ func (t *touched) cover(ctx context.Context, now time.Time) error {
 	return nil
 }
 
-// settle moves the mark back to the latest promise: none will follow.
+// settle moves the mark back to the latest promise or chunk: none will follow.
 func (t *touched) settle() error {
 	t.mu.Lock()
 	last := t.last
