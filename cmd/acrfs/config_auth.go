@@ -54,6 +54,7 @@ type authEnvironment struct {
 	configHome    string   // XDG_CONFIG_HOME
 	authorityHost string   // AZURE_AUTHORITY_HOST
 	azureClientID string   // AZURE_CLIENT_ID
+	azureSecret   string   // which of the variables is set that hold a service principal's secret
 	azureConfig   string   // AZURE_CONFIG_DIR
 	azureChain    string   // AZURE_TOKEN_CREDENTIALS
 	userHome      string   // HOME
@@ -71,6 +72,11 @@ func readAuthEnvironment() authEnvironment {
 		azureConfig:   os.Getenv("AZURE_CONFIG_DIR"),
 		azureChain:    os.Getenv(chainVariable),
 		sudo:          readInvoker(),
+	}
+	for _, name := range []string{"AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH"} {
+		if e.azureSecret == "" && os.Getenv(name) != "" {
+			e.azureSecret = name
+		}
 	}
 	e.userHome, _ = os.UserHomeDir() // without one there are no files to read
 	return e

@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
+
 	"github.com/acrfs/acrfs/registry"
 )
 
@@ -87,7 +89,7 @@ var entraAdvice = []struct {
 	{"", regexp.MustCompile(`AADSTS(500011|500014)\b`), "this tenant has no service for the audience: give --audience ARM, which registries take as well unless their policy forbids it"},
 	{"", regexp.MustCompile(`AADSTS(7000215|7000222|7000216|700016|700027|90002)\b`), "check AZURE_TENANT_ID, AZURE_CLIENT_ID and the secret or certificate"},
 	{"", regexp.MustCompile(`AADSTS70021|AADSTS700211|AADSTS700212|AADSTS700213`), "the identity's federated credential must name this cluster's issuer, the service account and the audience"},
-	{"environment", regexp.MustCompile(`missing environment variable`), "set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET or AZURE_CLIENT_CERTIFICATE_PATH"},
+	{"", regexp.MustCompile(`missing environment variable|is set, but not both`), "set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET or AZURE_CLIENT_CERTIFICATE_PATH"},
 	{"workload", regexp.MustCompile(`no (client ID|tenant ID|token file)`), `the pod needs the label azure.workload.identity/use: "true" and a service account with an identity`},
 	{"managed", regexp.MustCompile(`.`), "this machine needs an identity; AZURE_CLIENT_ID says which, where it has several of the user's"},
 }
@@ -95,6 +97,10 @@ var entraAdvice = []struct {
 // entraFailure says why Microsoft Entra, or the way to it, gave no token.
 func entraFailure(host, source string, err error) error {
 	text := oneLine(err)
+	var refused *azidentity.AuthenticationFailedError
+	if failed := failedAttempts(err); source == "entra" && len(failed) > 0 && !errors.As(err, &refused) && !expired.MatchString(text) {
+		text = strings.Join(failed, "; ") // without those that are not there
+	}
 	about := entraSources[source]
 	byCLI := source == "azcli" || source == "entra" && strings.Contains(chainText(err), "AzureCLICredential: ")
 	switch {

@@ -132,6 +132,7 @@ func TestMountIsNotAnonymousBecauseOfAFailure(t *testing.T) {
 	requireMount(t)
 	rig := serveEntra(t, "--name", "contoso.azurecr.io", "--users", contosoUsers(t))
 	expiredCLI := "PATH=" + script(t, "az", `echo "ERROR: AADSTS700082: The refresh token has expired due to inactivity. Trace ID: 1" >&2; exit 1`) + ":/bin:/usr/bin"
+	half := []string{"AZURE_CLIENT_ID=" + applicationID, "AZURE_CLIENT_SECRET=", "AZURE_CLIENT_CERTIFICATE_PATH="}
 	for name, row := range map[string]struct {
 		flags, env []string
 		docker     string
@@ -143,6 +144,14 @@ func TestMountIsNotAnonymousBecauseOfAFailure(t *testing.T) {
 			want: `acrfs mount: the docker login cannot be read: docker-credential-nowhere, which HOME/.docker/config.json names: exec: "docker-credential-nowhere": executable file not found in $PATH (or give --auth anonymous)` + "\n"},
 		"Azure CLI expired": {env: []string{expiredCLI},
 			want: "acrfs mount: contoso.azurecr.io: the Azure CLI login has expired (AADSTS700082: The refresh token has expired due to inactivity.): run az login (or give --auth anonymous)\n"},
+		"certificate that is not there": {env: append(half, "AZURE_TOKEN_CREDENTIALS=EnvironmentCredential", "AZURE_TENANT_ID="+tenantID, "AZURE_CLIENT_CERTIFICATE_PATH=/nowhere.pem"),
+			want: `acrfs mount: contoso.azurecr.io: Microsoft Entra gave no token: EnvironmentCredential: failed to read certificate file "/nowhere.pem": open /nowhere.pem: no such file or directory (or give --auth anonymous)` + "\n"},
+		"half a service principal": {env: append(half, "AZURE_TOKEN_CREDENTIALS=EnvironmentCredential", "AZURE_TENANT_ID=", "AZURE_CLIENT_SECRET="+clientSecret),
+			want: "acrfs mount: contoso.azurecr.io: Microsoft Entra gave no token: EnvironmentCredential: AZURE_CLIENT_SECRET is set, but not both AZURE_TENANT_ID and AZURE_CLIENT_ID: set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET or AZURE_CLIENT_CERTIFICATE_PATH (or give --auth anonymous)\n"},
+		"authority without https": {env: append(half, "AZURE_TOKEN_CREDENTIALS=EnvironmentCredential", "AZURE_TENANT_ID="+tenantID, "AZURE_CLIENT_SECRET="+clientSecret, "AZURE_AUTHORITY_HOST=login.microsoftonline.com"),
+			want: "acrfs mount: contoso.azurecr.io: Microsoft Entra gave no token: EnvironmentCredential: cannot use an authority host without https (or give --auth anonymous)\n"},
+		"unknown part of the chain": {env: []string{"AZURE_TOKEN_CREDENTIALS=nobody"},
+			want: `acrfs mount: contoso.azurecr.io: Microsoft Entra gave no token: invalid AZURE_TOKEN_CREDENTIALS value "nobody". Valid values are "dev", "prod", or the name of any credential type in the default chain. See https://aka.ms/azsdk/go/identity/docs#DefaultAzureCredential for more information (or give --auth anonymous)` + "\n"},
 		"nothing anywhere": {
 			want: "acrfs mount: contoso.azurecr.io lets nobody in without a login: anonymous pull is off (401: anonymous access refused; credentials are needed), and there is no credential: no login for it in HOME/.docker/config.json, no Microsoft Entra identity here: run az acr login --name contoso, or az login\n"},
 		"docker named, without a login": {flags: []string{"--auth", "docker"},
