@@ -108,10 +108,10 @@ func entraFailure(host, source string, err error) error {
 		return &refusal{fmt.Sprintf("%s: the Azure CLI login has expired (%s): run az login", host, text), err}
 	case source == "azcli" && strings.Contains(text, "not found on path"):
 		return &refusal{fmt.Sprintf("%s: %s: there is no program az (%s): install it and run az login", host, about, text), err}
-	case byCLI && strings.Contains(text, "az login"):
-		return &refusal{fmt.Sprintf("%s: %s: nobody is logged in (%s): run az login", host, about, text), err}
 	case source == "entra" && noIdentity(err):
 		return &refusal{fmt.Sprintf("%s: %s: no identity was found: run az login, or see acrfs mount --help for --auth", host, about), err}
+	case byCLI && strings.Contains(text, "az login"):
+		return &refusal{fmt.Sprintf("%s: %s: nobody is logged in (%s): run az login", host, about, text), err}
 	}
 	line := fmt.Sprintf("%s: %s gave no token: %s", host, about, text)
 	for _, row := range entraAdvice {
