@@ -106,6 +106,27 @@ func TestLockedItemIsNotDeleted(t *testing.T) {
 	}
 }
 
+// TestWhatNobodyMayReadCanBeDeleted: can_read keeps from pulling, not from
+// cleaning up.
+func TestWhatNobodyMayReadCanBeDeleted(t *testing.T) {
+	w := mounted(t, Config{Writable: &Writable{}})
+	tag := registry.Ref{Repository: "models/tiny", Tag: "1.0"}
+	p, err := w.client.Properties(t.Context(), tag)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.set(registry.Ref{Repository: "models/tiny", Digest: p.Digest}, registry.AccessPatch{CanRead: new(false)})
+	w.fails("cat $M/models/tiny/_tags/1.0/manifest.json", "Operation not permitted")
+	w.run("rm -r $M/models/tiny/_tags/1.0")
+	if got := w.tags("models/tiny"); slices.Contains(got, "1.0") {
+		t.Errorf("tags %v, want no 1.0", got)
+	}
+	w.run("rm -r $M/models/tiny")
+	if left := w.manifestsOrNone("models/tiny"); left != 0 {
+		t.Errorf("%d manifests are left", left)
+	}
+}
+
 func TestManifestThatSomethingLiveNeedsIsBusy(t *testing.T) {
 	w := mounted(t, Config{Writable: &Writable{}})
 	child := w.run("basename $(readlink $R/_tags/v2/manifests/linux-amd64)")

@@ -19,8 +19,8 @@ import (
 // the children of a live index, and the referrers (signatures, SBOMs) of a live
 // subject. Deleting a live child or referrer would break an image that someone
 // uses, so it is refused; deleting a live subject takes its referrers with it,
-// as the registry does, and is what the user asked for, unless a lock, of its own or of a tag on it, keeps one
-// of them.
+// as the registry does, and is what the user asked for, unless a lock keeps one
+// of them: its own, or that of a tag on it.
 
 // liveTrust is how old the listing may be that says what is live.
 const liveTrust = 10 * time.Second

@@ -7,8 +7,6 @@ import (
 	"syscall"
 
 	"github.com/opencontainers/go-digest"
-
-	"github.com/acrfs/acrfs/registry"
 )
 
 // ghostDigest stands for the digest of what is gone.
@@ -85,14 +83,15 @@ func (d *artifactDir) Rmdir(ctx context.Context, name string) syscall.Errno {
 }
 
 // emptied tells, as an error, whether names are left in an artifact's
-// directory: only an emptied one can be removed. One whose manifest is corrupt or
-// missing has none, and can be removed at once.
+// directory: only an emptied one can be removed. One whose manifest is corrupt,
+// missing, or not to be read by anyone has none, and can be removed at once:
+// what keeps from pulling does not keep from cleaning up.
 //
 // bound is what its hidden names are bound to.
 func (r *repository) emptied(ctx context.Context, where, bound string, d digest.Digest) error {
 	a, err := r.t.artifacts.get(ctx, r.name, d)
 	switch {
-	case errors.Is(err, errNotFound), errors.Is(err, registry.ErrCorrupt):
+	case errors.Is(err, errNotFound), unreadable(err):
 		return nil
 	case err != nil:
 		return err
