@@ -43,8 +43,9 @@
 // little more, a sequential one a window that grows until it is clear that it
 // wants the whole blob, which is then completed as long as a handle is open. A
 // read that touches the last page of a large blob needs all of it. The number
-// of streams is doubled as long as that makes the download clearly faster: one
-// on a fast line, many on one with latency.
+// of streams is raised as long as that makes the download clearly faster: one
+// on a fast line, many on one with latency. Read-ahead stays within 32 MiB of
+// what is hashed, where it comes faster than that.
 //
 // # What verified means
 //

@@ -255,7 +255,8 @@ func (f *flight) fetch(s *stream) error {
 	for idle := 0; got < s.asked; {
 		if buf == nil || buf.filled == len(buf.data) {
 			buf.release()
-			if buf, err = f.buffer(s.ctx, base+got); err != nil {
+			buf = nil
+			if buf, err = f.buffer(s, base+got); err != nil {
 				return err
 			}
 		}
@@ -329,12 +330,24 @@ type buffer struct {
 	back   chan struct{}
 }
 
-// buffer waits for one of the flight's buffers.
-func (f *flight) buffer(ctx context.Context, base int64) (*buffer, error) {
+// buffer waits for one of the flight's buffers, and for the hash if the stream
+// should not run further ahead of it.
+func (f *flight) buffer(s *stream, base int64) (*buffer, error) {
+	began := time.Now()
+	if s.bulk {
+		f.mu.Lock()
+		f.awaitHash(s)
+		f.mu.Unlock()
+	}
 	select {
 	case f.buffers <- struct{}{}:
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	case <-s.ctx.Done():
+		return nil, s.ctx.Err()
+	}
+	if s.bulk {
+		f.mu.Lock()
+		f.tuner.held += time.Since(began)
+		f.mu.Unlock()
 	}
 	buf := bufferPool.Get().(*buffer)
 	buf.base, buf.filled, buf.taken, buf.back = base, 0, 0, f.buffers

@@ -18,9 +18,43 @@ type piece struct {
 	from, to int
 }
 
-// behindBytes is how much may lie on the disk unhashed before more streams are
-// of no use.
-const behindBytes = 64 << 20
+// lead is how far read-ahead runs ahead of the hash. Beyond it the hash is what
+// everybody waits for in the end, and its processor better not be busy with
+// bytes that it will have to read back.
+const lead = 32 << 20
+
+// awaitHash holds up read-ahead that has run too far ahead of the hash until
+// that has caught up by half; f.mu is held when it is called and when it returns.
+func (f *flight) awaitHash(s *stream) {
+	if !f.hashing || f.unhashed() < lead {
+		return
+	}
+	for f.hashing && f.unhashed() > lead/2 && s.ctx.Err() == nil {
+		if f.caughtUp == nil {
+			f.caughtUp = make(chan struct{})
+		}
+		caughtUp := f.caughtUp
+		f.mu.Unlock()
+		select {
+		case <-caughtUp:
+		case <-s.ctx.Done():
+		}
+		f.mu.Lock()
+	}
+}
+
+// unhashed is how much of what is there the hash can go on with; f.mu is held.
+func (f *flight) unhashed() int64 {
+	return int64(f.have.gap(chunkOf(f.hashed)))*chunkSize - f.hashed
+}
+
+// hashedMore lets the streams go on that wait for the hash; f.mu is held.
+func (f *flight) hashedMore() {
+	if f.caughtUp != nil && (!f.hashing || f.unhashed() <= lead/2) {
+		close(f.caughtUp)
+		f.caughtUp = nil
+	}
+}
 
 // take writes what came into buf up to upto, hands it out and passes it on to
 // the hash. It reports whether the stream should go on.
@@ -53,8 +87,7 @@ func (f *flight) take(s *stream, buf *buffer, upto int) (more bool, err error) {
 	defer f.mu.Unlock()
 	buf.taken = upto
 	s.pos = end
-	behind := int64(f.have.gap(chunkOf(f.hashed)))*chunkSize-f.hashed > behindBytes
-	grown := s.bulk && f.tuner.add(time.Now(), end-off, behind)
+	grown := s.bulk && f.tuner.add(time.Now(), end-off)
 	f.wake()
 	f.hash()
 	if grown || s.end-s.pos <= s.asked/4 {
@@ -211,6 +244,7 @@ func (f *flight) hashAll() {
 		if f.phase != phaseFilling || !f.hashable() {
 			done := f.phase == phaseFilling && f.hashed == f.size
 			f.hashing = done // nobody else does it again
+			f.hashedMore()
 			f.mu.Unlock()
 			if done {
 				f.verify()
@@ -253,6 +287,7 @@ func (f *flight) hashAll() {
 		}
 		f.mu.Lock()
 		f.hashed += int64(n)
+		f.hashedMore()
 		f.mu.Unlock()
 	}
 }
@@ -261,6 +296,7 @@ func (f *flight) hashAll() {
 func (f *flight) unreadable(err error) {
 	f.mu.Lock()
 	f.hashing = false
+	f.hashedMore()
 	closing := f.ctx.Err() != nil
 	f.mu.Unlock()
 	if !closing {

@@ -80,6 +80,8 @@ type flight struct {
 	hashEnd int64 // queued or hashed up to here
 	queue   []piece
 	hashing bool
+	// Closed when the streams that ran ahead of it may go on; nil: none waits.
+	caughtUp chan struct{}
 
 	buffers chan struct{} // bounds those in use
 	mem     *memory       // chunks when there is no disk for them
@@ -260,7 +262,7 @@ func (f *flight) progress(d *demand) int64 {
 	}
 	first := f.have.gap(chunkOf(d.lo))
 	for _, s := range f.covering(first) {
-		sum += s.pos
+		sum += s.pos + f.hashed // it may be waiting for the hash
 	}
 	return sum + int64(min(first, chunkEnd(d.hi)))
 }

@@ -132,36 +132,40 @@ func nextGap(have *chunks, running []span, lo, hi int) (gap span, ok bool) {
 	return span{lo, hi}, true
 }
 
-// tuner finds how many ranges of a blob to download at once: it doubles them
-// as long as that makes the whole clearly faster, goes back when it does not,
-// and tries again now and then.
+// tuner finds how many ranges of a blob to download at once: it takes more as
+// long as that makes the whole clearly faster, goes back when it does not, and
+// tries again now and then. More are of no use while they wait for the hash.
 type tuner struct {
 	most    int           // never more than this
 	streams int           // how many now
+	before  int           // and before the last step
 	rate    float64       // bytes per second with the number before
 	latency time.Duration // from the request to its first byte, lately
 	holding bool          // found: no further try before until
 	until   time.Time
-	since   time.Time // the measurement began; zero before the first byte
-	bytes   int64
+	since   time.Time     // the measurement began; zero before the first byte
+	bytes   int64         // that came during it
+	held    time.Duration // that all streams together waited for the hash
 }
 
 const (
 	// A measurement lasts at least this long, and several latencies.
 	measure = 80 * time.Millisecond
-	// worthwhile is the gain that a doubling must bring to stay.
+	// step is how many times as many streams are tried next. Where each is
+	// slow, dozens are needed, and every step costs a measurement.
+	step = 4
+	// worthwhile is the gain that a step must bring to stay.
 	worthwhile = 1.2
 	// holdTime is how long a number is kept before a larger one is tried
 	// again: networks change, and a try costs little.
 	holdTime = 3 * time.Second
 )
 
-// add takes in n bytes that arrived at now. behind says that the bytes come
-// faster than they can be hashed, so that more streams are of no use. It
-// reports whether the number of streams went up.
-func (t *tuner) add(now time.Time, n int64, behind bool) bool {
+// add takes in n bytes that arrived at now, and reports whether the number of
+// streams went up.
+func (t *tuner) add(now time.Time, n int64) bool {
 	if t.since.IsZero() {
-		t.since, t.bytes = now.Add(t.latency), 0
+		t.since, t.bytes, t.held = now.Add(t.latency), 0, 0
 		return false
 	}
 	if now.Before(t.since) {
@@ -173,6 +177,7 @@ func (t *tuner) add(now time.Time, n int64, behind bool) bool {
 		return false
 	}
 	rate := float64(t.bytes) / took.Seconds()
+	behind := t.held > took*time.Duration(t.streams)/4
 	t.since = time.Time{}
 	switch {
 	case t.holding && now.Before(t.until):
@@ -182,17 +187,17 @@ func (t *tuner) add(now time.Time, n int64, behind bool) bool {
 		t.holding = false
 		t.rate = 0
 	}
-	if t.rate > 0 && rate < worthwhile*t.rate {
-		t.streams = max(1, t.streams/2)
+	gained := t.rate == 0 || rate >= worthwhile*t.rate
+	if !gained {
+		t.streams = t.before
+	} else {
+		t.rate = rate
+	}
+	if !gained || behind || t.streams >= t.most {
 		t.holding, t.until = true, now.Add(holdTime)
 		return false
 	}
-	t.rate = rate
-	if behind || t.streams >= t.most {
-		t.holding, t.until = true, now.Add(holdTime)
-		return false
-	}
-	t.streams = min(2*t.streams, t.most)
+	t.before, t.streams = t.streams, min(step*t.streams, t.most)
 	return true
 }
 

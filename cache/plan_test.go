@@ -80,7 +80,7 @@ func simulate(perStream, total float64, latency time.Duration) (streams int) {
 	for range 4000 {
 		now = now.Add(10 * time.Millisecond)
 		rate := min(total, perStream*float64(tune.streams))
-		tune.add(now, int64(rate/100), false)
+		tune.add(now, int64(rate/100))
 		sum, n = sum+tune.streams, n+1
 	}
 	return (sum + n/2) / n
@@ -97,6 +97,7 @@ func TestTunerFindsWhatHelps(t *testing.T) {
 		{"one is enough", 1500 * mib, 1500 * mib, 0, 1, 1},
 		{"each is limited", 25 * mib, 1 << 40, 30 * time.Millisecond, 11, 12},
 		{"four fill the line", 25 * mib, 100 * mib, 30 * time.Millisecond, 4, 5},
+		{"three fill the line", 25 * mib, 75 * mib, 30 * time.Millisecond, 4, 5},
 	} {
 		if got := simulate(test.perStream, test.total, test.latency); got < test.lo || got > test.hi {
 			t.Errorf("%s: %d streams, want %d to %d", test.name, got, test.lo, test.hi)
@@ -104,7 +105,8 @@ func TestTunerFindsWhatHelps(t *testing.T) {
 	}
 	behind := tuner{streams: 1, most: 12}
 	for i := range 1000 {
-		behind.add(time.Unix(0, int64(i)*1e7), 1<<20, true)
+		behind.held += 3e6
+		behind.add(time.Unix(0, int64(i)*1e7), 1<<20)
 	}
 	if behind.streams != 1 {
 		t.Errorf("%d streams although the hash is behind", behind.streams)
