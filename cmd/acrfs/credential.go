@@ -15,6 +15,7 @@ type login struct {
 	shown  string   // "anonymous", "user alice"
 	note   string   // what the user should know of it: until when it is good
 	tool   string   // byDocker: docker or podman
+	entra  string   // byEntra: which of entraSources
 	failed error    // sources that failed before one had a credential
 	missed []string // why nobody is who we are, when we are anonymous
 }

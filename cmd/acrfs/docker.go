@@ -24,7 +24,7 @@ import (
 const dockerConfigLimit = 4 << 20
 
 // errNothing: the source has no credential for this registry.
-var errNothing = errors.New("no credential")
+var errNothing = errors.New("no login for this registry")
 
 // dockerLogin reads the login for a registry from a docker configuration, or
 // from podman's file of the same form, anew each time it is asked: docker login

@@ -51,7 +51,7 @@ func entraLogin(ctx context.Context, source, host string, a *authFlags, env auth
 	if env.sudo != nil && (source == "entra" || source == "azcli") {
 		shown += ", logins in " + absoluteOr(env.azureConfig, env.home()+"/.azure")
 	}
-	return login{source: registry.StaticCredential(registry.Credential{Entra: entra}), way: byEntra, shown: shown}, nil
+	return login{source: registry.StaticCredential(registry.Credential{Entra: entra}), way: byEntra, entra: source, shown: shown}, nil
 }
 
 // entraTokens makes the credential of package azidentity. It reads the AZURE_…

@@ -24,7 +24,12 @@ func (who login) explain(err error, host string, perRepository bool) error {
 	if ip := firewalled(e); ip != "" {
 		return &refusal{fmt.Sprintf("%s: its firewall does not let %s in (%s): have the address allowed in the registry's networking settings, or use its private endpoint", host, ip, said), err}
 	}
-	if e.Status == 0 {
+	switch {
+	case errors.Is(e.Err, errNothing):
+		return &refusal{fmt.Sprintf("%s: there is no %s any more: run %s", host, who.shown, dockerAdvice(host, who.tool)), err}
+	case who.way == byEntra && e.Err != nil:
+		return &refusal{entraFailure(host, who.entra, e.Err).Error(), err}
+	case e.Status == 0:
 		// Ours: the source failed, or we kept a credential to ourselves.
 		return &refusal{fmt.Sprintf("%s: %s: %s", host, who.shown, said), err}
 	}

@@ -67,10 +67,18 @@ func (aToken) GetToken(context.Context, policy.TokenRequestOptions) (azcore.Acce
 	return azcore.AccessToken{Token: "an.entra.token", ExpiresOn: time.Now().Add(time.Hour)}, nil
 }
 
+// loggedOut is the source of a login that is no more.
+type loggedOut struct{}
+
+func (loggedOut) Credential(context.Context) (registry.Credential, error) {
+	return registry.Credential{}, errNothing
+}
+
 func TestRefusalsSayWhatToDo(t *testing.T) {
 	entra := login{source: registry.StaticCredential(registry.Credential{Entra: registry.NewEntra(aToken{}, "")}), way: byEntra, shown: "Microsoft Entra as alice@contoso.com of the Azure CLI"}
 	docker := login{source: registry.StaticCredential(registry.Credential{IdentityToken: "hunter2"}), way: byDocker, tool: "docker", shown: "docker login in /home/alice/.docker/config.json"}
 	user := login{source: registry.StaticCredential(registry.Credential{Username: "ci", Password: "hunter2"}), way: byPassword, shown: "user ci"}
+	expiredCLI := registry.StaticCredential(registry.Credential{Entra: registry.NewEntra(noToken{errors.New("AzureCLICredential: ERROR: AADSTS700082: The refresh token has expired due to inactivity. Trace ID: 1")}, "")})
 	nobodys := login{shown: "anonymous", missed: []string{"no login for it in /home/alice/.docker/config.json", "no Microsoft Entra identity here"}}
 	refused, empty := answer{401, unauthorized}, answer{401, ""}
 	said := "401 UNAUTHORIZED: authentication required, visit https://aka.ms/acr/authorization for more information."
@@ -99,6 +107,10 @@ func TestRefusalsSayWhatToDo(t *testing.T) {
 			"contoso.azurecr.io uses ABAC and lets Microsoft Entra as alice@contoso.com of the Azure CLI see nothing (401 UNAUTHORIZED: credentials refused: authentication required, visit https://aka.ms/acr/authorization for more information.): ask for the role Container Registry Repository Reader, and Container Registry Repository Catalog Lister to list"},
 		"a token for the resource manager": {anyHost, withTokens(answer{401, `{"errors":[{"code":"UNAUTHORIZED","message":"arm aad token disallowed"}]}`}, refused), entra,
 			"contoso.azurecr.io takes no tokens for Azure's resource manager (401 UNAUTHORIZED: arm aad token disallowed): leave --audience out"},
+		"docker login gone meanwhile": {anyHost, withTokens(refused, empty), login{source: loggedOut{}, way: byDocker, tool: "docker", shown: docker.shown},
+			"contoso.azurecr.io: there is no docker login in /home/alice/.docker/config.json any more: run az acr login --name contoso"},
+		"Azure CLI login expired meanwhile": {anyHost, withTokens(refused, empty), login{source: expiredCLI, way: byEntra, entra: "entra", shown: entra.shown},
+			"contoso.azurecr.io: the Azure CLI login has expired (AADSTS700082: The refresh token has expired due to inactivity.): run az login"},
 		"anonymous pull is off": {anyHost, withTokens(refused, empty), nobodys,
 			"contoso.azurecr.io lets nobody in without a login: anonymous pull is off (401: anonymous access refused; credentials are needed), and there is no credential: no login for it in /home/alice/.docker/config.json, no Microsoft Entra identity here: run az acr login --name contoso, or az login"},
 		"anonymous in China": {"contoso.azurecr.cn", withTokens(refused, empty), login{shown: "anonymous"},
