@@ -242,8 +242,9 @@ func (l *logins) noteABAC(refreshToken string) {
 	l.abac.Store(len(c.Identity) > 0)
 }
 
-// PerRepository reports whether the registry said, at a login with Microsoft
-// Entra, that it gives rights per repository (ABAC). It is false before.
+// PerRepository reports whether the registry said, in a refresh token that it
+// gave an identity of Microsoft Entra, that it gives rights per repository
+// (ABAC). It is false before the first login.
 func (c *Client) PerRepository() bool { return c.logins.abac.Load() }
 
 // decodeClaims reads the payload of a JWT into claims, or leaves them as they

@@ -248,12 +248,17 @@ func TestFailingIdentityIsDeniedInOneLine(t *testing.T) {
 
 func TestPerRepositoryIsSeenByTheRefreshToken(t *testing.T) {
 	e := newExchanging(t)
-	for _, abac := range []bool{false, true} {
-		e.on("POST /oauth2/exchange", reply(200, fmt.Sprintf(`{"refresh_token":%q}`, jwt(map[bool]string{
-			false: `{"exp":4102444800}`, true: `{"exp":4102444800,"aad_identity":"x"}`}[abac]))))
-		c := newClient(t, e.URL, withEntra(always("entra-1")))
-		if _, err := collect(c.Repositories(t.Context())); err != nil || c.PerRepository() != abac {
-			t.Errorf("got %v, %v; want %v", c.PerRepository(), err, abac)
+	for claims, abac := range map[string]bool{`{"exp":4102444800}`: false, `{"exp":4102444800,"aad_identity":"x"}`: true} {
+		refreshToken := jwt(claims)
+		e.on("POST /oauth2/exchange", reply(200, fmt.Sprintf(`{"refresh_token":%q}`, refreshToken)))
+		for name, credential := range map[string]func(*Config){
+			"an identity":  withEntra(always("entra-1")),
+			"az acr login": withCredential(Credential{Username: nullGUIDUser, Password: refreshToken}),
+		} {
+			c := newClient(t, e.URL, credential)
+			if _, err := collect(c.Repositories(t.Context())); err != nil || c.PerRepository() != abac {
+				t.Errorf("%s: got %v, %v; want %v", name, c.PerRepository(), err, abac)
+			}
 		}
 	}
 }

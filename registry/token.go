@@ -35,6 +35,9 @@ func (l *logins) fetchToken(ctx context.Context, op string, how login, scope str
 	if problem := l.checkRealm(how.realm, credential); problem != "" {
 		return token{}, &Error{Op: op, Message: problem, Kind: ErrDenied, Login: true}
 	}
+	if credential.IdentityToken != "" {
+		l.noteABAC(credential.IdentityToken)
+	}
 	return l.redeem(ctx, op, how, scope, credential)
 }
 

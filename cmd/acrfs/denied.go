@@ -150,7 +150,7 @@ func (r right) advice(who login, host, repository string, abac bool) string {
 	switch {
 	case who.way == byNobody:
 		return begin + "sign in, anonymous pull does not go that far"
-	case who.way == byEntra && abac:
+	case abac: // by az acr login, too
 		return begin + "ask for the role " + r.abac
 	case who.way == byEntra:
 		return begin + "ask for the role " + r.role + ", or " + r.abac + " if it uses ABAC"

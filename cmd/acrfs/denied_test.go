@@ -36,6 +36,8 @@ func TestRefusedOperationsSayWhichRightIsMissing(t *testing.T) {
 			"Microsoft Entra as alice may not read team/app: ask for the role Container Registry Repository Reader"},
 		"ABAC, catalog": {anyHost, alice, true, denied("list repositories"), "/",
 			"Microsoft Entra as alice may not list the registry: ask for the role Container Registry Repository Catalog Lister"},
+		"ABAC, az acr login": {anyHost, login{way: byDocker, shown: "docker login"}, true, denied("list repositories"), "/",
+			"docker login may not list the registry: ask for the role Container Registry Repository Catalog Lister"},
 		"scope map": {anyHost, token, false, denied("get properties of team/app"), "/team/app",
 			"user ci may not list team/app: ask for metadata/read in the token's scope map, or for the role AcrPull where the login is of Microsoft Entra"},
 		"scope map, content": {anyHost, token, false, denied("read blob team/app@sha256:1"), "/team/app/_blobs/sha256:1",
