@@ -82,6 +82,13 @@ func TestExchange(t *testing.T) {
 	r.raw("GET", "/acr/v1/_catalog", "", "Authorization: Bearer "+access).want(200)
 	r.raw("GET", "/acr/v1/a/b", "", "Authorization: Bearer "+access).want(401)
 	r.raw("GET", "/v2/", "", "Authorization: Bearer "+refresh).want(401)
+	// 3.3: the actions' spelling of long ago.
+	for old, action := range map[string]string{"metadataRead": "metadata_read", "metadataWrite": "metadata_write"} {
+		c = payload(t, r.token("repository:a:"+old))
+		if got, _ := json.Marshal(c["access"]); string(got) != `[{"Actions":["`+action+`"],"Name":"a","Type":"repository"}]` {
+			t.Errorf("%s grants %s", old, got)
+		}
+	}
 	// The way of az acr login: the null GUID and the token as a password.
 	r.raw("GET", "/acr/v1/_catalog", "", "Authorization: Basic "+base64.StdEncoding.EncodeToString([]byte("00000000-0000-0000-0000-000000000000:"+refresh))).want(200)
 
@@ -173,6 +180,11 @@ func TestBasicMode(t *testing.T) {
 	}
 	r.raw("GET", "/oauth2/token?service="+r.host+"&scope=repository:team/app:pull", "").want(401)
 	r.raw("GET", "/v2/", "", basic("reader:r")).want(200)
+
+	// The way of docker login.
+	bearer := r.raw("GET", "/oauth2/token?service="+r.host+"&scope=repository:team/app:pull", "", basic("reader:r")).tokenIn("access_token")
+	r.raw("GET", "/v2/team/app/manifests/v1", "", "Authorization: Bearer "+bearer, "Accept: "+typeManifest).says(200, body)
+	r.raw("GET", "/acr/v1/team/app/_tags", "", "Authorization: Bearer "+bearer).want(401)
 
 	// A wish for more is answered with less.
 	c := payload(t, token("reader", "r", "repository:team/app:* repository:other:pull registry:catalog:*"))

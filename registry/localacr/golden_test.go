@@ -177,6 +177,10 @@ func TestHeaders(t *testing.T) {
 	if id := got.header.Get("X-Ms-Request-Id"); !uuid.MatchString(id) {
 		t.Errorf("request id %q is no GUID", id)
 	}
+	got = r.do("HEAD", "/v2/team/app/manifests/v1", "", "Accept: "+acceptAll).want(200)
+	if id, ok := got.header["X-Ms-Client-Request-Id"]; !ok || id[0] != "" {
+		t.Errorf("the id of a client that has none is %q, want an empty one", id)
+	}
 	r.do("DELETE", "/acr/v1/team/app/_tags/v1", "").want(202).has("X-Ms-Ratelimit-Remaining-Calls-Per-Second: 8.000000", "Content-Length: 0")
 }
 

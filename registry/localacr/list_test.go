@@ -3,6 +3,7 @@ package localacr_test
 import (
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -157,16 +158,20 @@ func TestListByTimeGoesOnWhenItsCursorIsDeleted(t *testing.T) {
 
 func TestDefaultAndLargestPage(t *testing.T) {
 	r := start(t, localacr.Config{})
-	manifest := r.image("a", typeManifest, "x")
-	for i := range 101 {
-		r.pushManifest("a", fmt.Sprintf("t%03d", i), typeManifest, manifest)
+	r.crowd("a", 1001)
+	for _, list := range []string{"/acr/v1/a/_tags", "/v2/a/tags/list"} {
+		for query, want := range map[string]struct {
+			n    int
+			last string
+		}{"": {100, "t000099"}, "?n=1000": {1000, "t000999"}, "?n=1001": {1000, "t000999"}, "?n=100000": {1000, "t000999"}} {
+			got := r.do("GET", list+query, "").want(200).has(fmt.Sprintf(`Link: <%s?last=%s&n=%d&orderby=>; rel="next"`, list, want.last, want.n))
+			if n := len(names(t, got.body)); n != want.n {
+				t.Errorf("%s%s: %d tags on a page, want %d", list, query, n, want.n)
+			}
+		}
 	}
-	got := r.do("GET", "/acr/v1/a/_tags", "").want(200).has(`Link: </acr/v1/a/_tags?last=t099&n=100&orderby=>; rel="next"`)
-	if n := len(names(t, got.body)); n != 100 {
-		t.Errorf("%d tags on a page, want 100", n)
-	}
-	if got := r.do("GET", "/acr/v1/a/_tags?n=100000", "").want(200); len(names(t, got.body)) != 101 {
-		t.Error("a huge page is not a whole one")
+	if n := len(names(t, r.do("GET", "/acr/v1/a/_manifests?n=2000", "").want(200).body)); n != 1000 {
+		t.Errorf("%d manifests on a page, want 1000", n)
 	}
 }
 
@@ -197,6 +202,13 @@ func TestReferrers(t *testing.T) {
 		has(`Link: </v2/a/referrers/` + d + `?last=` + strings.Replace(first, ":", "%3A", 1) + `&n=1&orderby=>; rel="next"`)
 	if all := slices.Concat(r.walk("/v2/a/referrers/" + d + "?n=1")...); !slices.Equal(all, []string{first, second}) {
 		t.Error(all)
+	}
+	// The filter goes on over pages.
+	const configType = "application/vnd.oci.image.config.v1+json"
+	more := r.image("a", typeManifest, "another signature", subject)
+	m := r.pushManifest("a", localacr.DigestOf("", []byte(more)), typeManifest, more)
+	if all := slices.Concat(r.walk("/v2/a/referrers/" + d + "?n=1&artifactType=" + url.QueryEscape(configType))...); !slices.Equal(all, []string{min(g, m), max(g, m)}) {
+		t.Errorf("signatures in pages of one: %v", all)
 	}
 	// A subject may be missing, and a deleted one takes its referrers along.
 	ghost := r.image("a", typeManifest, "ghost", fmt.Sprintf(`,"subject":{"mediaType":%q,"digest":%q,"size":1}`, typeManifest, zeros))

@@ -12,23 +12,25 @@ import (
 // off, and the operations that are then refused; all others must go through.
 func TestLockMatrix(t *testing.T) {
 	const repo, tag, manifest = "/acr/v1/a", "/acr/v1/a/_tags/v1", "/acr/v1/a/_manifests/"
-	operations := []string{"pull tag", "pull digest", "pull other tag", "pull blob", "list repository", "list tag", "list manifest",
-		"move tag", "push new tag", "re-push digest", "push new manifest", "delete tag", "delete other tag", "delete manifest", "delete repository"}
+	operations := []string{"pull tag", "look at tag", "pull digest", "pull other tag", "pull blob", "look at blob",
+		"list repository", "list tag", "list manifest", "get properties",
+		"re-push tag", "move tag", "push new tag", "re-push digest", "push new manifest", "upload blob", "delete blob",
+		"delete tag", "delete other tag", "delete manifest", "delete repository"}
 	for _, row := range []struct {
 		level, flag string
 		refused     string
 	}{
-		{repo, "writeEnabled", "move tag, push new tag, re-push digest, push new manifest, delete tag, delete other tag, delete manifest, delete repository"},
+		{repo, "writeEnabled", "re-push tag, move tag, push new tag, re-push digest, push new manifest, delete blob, delete tag, delete other tag, delete manifest, delete repository"},
 		{repo, "deleteEnabled", "delete repository"},
-		{repo, "readEnabled", "pull tag, pull digest, pull other tag, pull blob"},
+		{repo, "readEnabled", "pull tag, look at tag, pull digest, pull other tag, pull blob, look at blob"},
 		{repo, "listEnabled", "list repository"},
-		{tag, "writeEnabled", "move tag, delete tag, delete manifest, delete repository"},
+		{tag, "writeEnabled", "re-push tag, move tag, delete tag, delete manifest, delete repository"},
 		{tag, "deleteEnabled", "delete tag, delete manifest, delete repository"},
-		{tag, "readEnabled", "pull tag"},
+		{tag, "readEnabled", "pull tag, look at tag"},
 		{tag, "listEnabled", "list tag"},
 		{manifest, "writeEnabled", "re-push digest, delete manifest, delete repository"},
 		{manifest, "deleteEnabled", "delete manifest, delete repository"},
-		{manifest, "readEnabled", "pull tag, pull digest, pull other tag"},
+		{manifest, "readEnabled", "pull tag, look at tag, pull digest, pull other tag"},
 		{manifest, "listEnabled", "list manifest"},
 	} {
 		t.Run(strings.Trim(row.level[len("/acr/v1/a"):]+"."+row.flag, "/"), func(t *testing.T) {
@@ -70,6 +72,27 @@ func TestReadLockOfAnImageBehindAList(t *testing.T) {
 	}
 }
 
+// A manifest takes its referrers along, and theirs: a lock on any of them, or on
+// their tags, keeps it.
+func TestLockedReferrerKeepsItsSubject(t *testing.T) {
+	r := start(t, localacr.Config{})
+	subject := func(digest string) string {
+		return fmt.Sprintf(`,"subject":{"mediaType":%q,"digest":%q,"size":1}`, typeManifest, digest)
+	}
+	image := r.pushImage("a", "v1", "x")
+	signature := r.pushManifest("a", "signature", typeManifest, r.image("a", typeManifest, "s", subject(image)))
+	proof := r.pushManifest("a", "proof", typeManifest, r.image("a", typeManifest, "p", subject(signature)))
+	for _, path := range []string{"/acr/v1/a/_manifests/" + proof, "/acr/v1/a/_tags/proof", "/acr/v1/a/_manifests/" + signature} {
+		r.do("PATCH", path, `{"deleteEnabled":false}`).want(200)
+		r.do("DELETE", "/v2/a/manifests/"+image, "").want(405)
+		r.do("PATCH", path, `{"deleteEnabled":true}`).want(200)
+	}
+	r.do("GET", "/acr/v1/a/_tags/v1", "").want(200)
+	r.do("DELETE", "/v2/a/manifests/"+image, "").want(202)
+	r.do("GET", "/acr/v1/a", "").want(404)
+	r.checked()
+}
+
 // attempt does one operation of the matrix, puts things back as they were, and
 // says whether it was refused.
 func (r *rig) attempt(op, d, body string) string {
@@ -90,6 +113,24 @@ func (r *rig) attempt(op, d, body string) string {
 	switch op {
 	case "pull tag":
 		got = pull("v1")
+	case "look at tag":
+		if got = r.do("HEAD", "/v2/a/manifests/v1", "", "Accept: "+typeManifest); got.status == 405 {
+			return "refused"
+		}
+	case "look at blob":
+		if got = r.do("HEAD", "/v2/a/blobs/"+localacr.DigestOf("", []byte("x")), ""); got.status == 405 {
+			return "refused"
+		}
+	case "get properties":
+		for _, path := range []string{"/acr/v1/a", "/acr/v1/a/_tags/v1", "/acr/v1/a/_manifests/" + d} {
+			got = r.do("GET", path, "").want(200)
+		}
+	case "upload blob":
+		got = r.auth("POST", "a", "/v2/a/blobs/uploads/?digest="+localacr.DigestOf("", []byte("spare")), "spare")
+	case "delete blob":
+		got = r.do("DELETE", "/v2/a/blobs/"+localacr.DigestOf("", []byte("spare")), "")
+	case "re-push tag":
+		got = push("v1", body)
 	case "pull digest":
 		got = pull(d)
 	case "pull other tag":
