@@ -5,6 +5,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -31,6 +32,56 @@ func TestSudoReadsTheLoginsOfWhoCalledIt(t *testing.T) {
 		caller.Username + "'s, who called sudo): run docker login " + host + "\n"
 	if status := p.status(); status != exitFailed || p.stderr.String() != want {
 		t.Errorf("status %d, got %swant %s", status, p.stderr, want)
+	}
+}
+
+// Whoever is let in under sudo is told whose logins were looked at, found or not.
+func TestSudoSaysWhoseLoginsAreUsed(t *testing.T) {
+	requireMount(t)
+	caller, err := user.LookupId("65534")
+	if os.Geteuid() != 0 || err != nil {
+		t.Skipf("not root, or no user nobody: %v", err)
+	}
+	rig := serveEntra(t, "--name", "contoso.azurecr.io", "--users", contosoUsers(t), "--direct-blobs")
+	room := openRoom(t)
+	az, err := os.ReadFile(filepath.Join(rig.azureCLI(), "az"))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(room, "az"), az, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := t.TempDir()
+	if err := os.WriteFile(filepath.Join(config, "config.json"), []byte(`{"auths":{"contoso.azurecr.io":{"auth":"Y2k6aHVudGVyMg=="}}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, open := serveSeeded(t, "--auth", "anonymous")
+	whose := caller.Username + "'s, who called sudo"
+	for name, row := range map[string]struct {
+		start func(*testing.T) *process
+		shown string
+	}{
+		"docker": {func(t *testing.T) *process {
+			return mountContoso(t, rig, t.TempDir(), []string{"SUDO_UID=65534", "DOCKER_CONFIG=" + config}, "").start()
+		}, "docker login of ci in " + config + "/config.json (" + whose + ")"},
+		"Azure CLI": {func(t *testing.T) *process {
+			return mountContoso(t, rig, t.TempDir(), []string{"SUDO_UID=65534", "AZURE_CONFIG_DIR=", "PATH=" + room + ":/bin:/usr/bin"}, "").start()
+		}, "Microsoft Entra as alice@contoso.com of the Azure CLI, logins in " + caller.HomeDir + "/.azure"},
+		"nobody": {func(t *testing.T) *process {
+			cmd := mountCommand(t, open, t.TempDir())
+			cmd.Env = append(cmd.Env, "SUDO_UID=65534", "DOCKER_CONFIG=")
+			return start(t, cmd)
+		}, "anonymous: no login for it in " + caller.HomeDir + "/.docker/config.json (" + whose + ")"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := row.start(t)
+			if line := p.until("mounted "); !strings.Contains(line, ": "+row.shown+", read-only") {
+				t.Errorf("start line %q, want %q in it", line, row.shown)
+			}
+			if status := p.stop(syscall.SIGINT); status != exitDone {
+				t.Errorf("exit status %d", status)
+			}
+		})
 	}
 }
 

@@ -102,7 +102,11 @@ func (s *sources) first(ctx context.Context) (login, error) {
 		}
 		return login{}, errors.New(strings.Join(lines, "; ") + " (or give --auth anonymous)")
 	}
-	return login{shown: "anonymous", missed: missed}, nil
+	nobody := login{shown: "anonymous", missed: missed}
+	if s.env.sudo != nil {
+		nobody.note = ": " + strings.Join(missed, ", ") // it may not be the home that was expected
+	}
+	return nobody, nil
 }
 
 // azure tells registries that may take Microsoft Entra's tokens: Azure's by
