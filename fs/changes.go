@@ -151,6 +151,15 @@ func (c *changes) apply(key string, learned time.Time, f facts) (now facts, gone
 	return f, time.Since(ch.at) < lag
 }
 
+// lately tells whether an item was removed so short a while ago that a list may
+// still have it. Of a dry run none may: there, what is gone stays gone.
+func (c *changes) lately(key string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ch, ok := c.items[key]
+	return ok && ch.gone && !c.keep && time.Since(ch.at) < lag
+}
+
 // len counts the items that were changed.
 func (c *changes) len() int {
 	c.mu.Lock()

@@ -132,7 +132,7 @@ func (d *manifestsDir) listAhead() {
 
 func (d *manifestsDir) list(s *snapshot[*manifestList]) contents {
 	id := contentsID(s.seq, d.repo.changedManifests.version())
-	entries := d.repo.visibleManifests(s)
+	entries := d.repo.listedManifests(s)
 	return contents{
 		id: id,
 		n:  len(entries),

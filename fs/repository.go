@@ -195,6 +195,32 @@ func (r *repository) visibleManifests(s *snapshot[*manifestList]) []manifestEntr
 	return visible
 }
 
+// newlyHidden tells whether this mount took an item out of listings since one
+// that has it. It is there all the same, for all but those who list.
+func newlyHidden(listed, now facts) bool { return now.hidden() && !listed.hidden() }
+
+// listedTags are the visible tags that listings show.
+func (r *repository) listedTags(s *snapshot[tagList]) tagList {
+	if r.changedTags.empty() {
+		return s.value
+	}
+	return slices.DeleteFunc(r.visibleTags(s), func(e tagEntry) bool {
+		before, _ := s.value.find(e.name)
+		return newlyHidden(before.facts, e.facts)
+	})
+}
+
+// listedManifests are the visible manifests that listings show.
+func (r *repository) listedManifests(s *snapshot[*manifestList]) []manifestEntry {
+	if r.changedManifests.empty() {
+		return r.visibleManifests(s)
+	}
+	return slices.DeleteFunc(r.visibleManifests(s), func(e manifestEntry) bool {
+		before, _ := s.value.find(e.digest)
+		return newlyHidden(before.facts, e.facts)
+	})
+}
+
 // manifestsSince returns a listing of the manifests from after a moment.
 func (r *repository) manifestsSince(ctx context.Context, since time.Time) (*snapshot[*manifestList], error) {
 	before := r.manifests.last()

@@ -157,6 +157,11 @@ func (d *componentDir) changed(p registry.Properties) {
 	d.t.learn(d.ref(), p)
 	d.t.unlisted.note(d.path, !p.Access.CanList)
 	d.t.changedRepositories.update(d.path, factsOf(p))
+	if cat := d.t.catalog.last(); cat != nil {
+		if c := cat.value.components[d.path]; (c != nil && c.repository) != p.Access.CanList {
+			d.t.catalog.drop()
+		}
+	}
 }
 
 func (d *componentDir) Setxattr(ctx context.Context, name string, value []byte, flags uint32) syscall.Errno {
@@ -181,14 +186,26 @@ func (d *artifactDir) ref() registry.Ref {
 	return registry.Ref{Repository: d.repo.name, Digest: dgst}
 }
 
-// changed lays the new flags over the listings.
+// changed lays the new flags over the listings. One that lacks the item, which
+// is shown again now, is of no more use.
 func (d *artifactDir) changed(p registry.Properties) {
 	f := factsOf(p)
 	d.t.learn(d.ref(), p)
 	if d.tag != "" {
 		d.repo.changedTags.update(d.tag, f)
+		if s := d.repo.tags.last(); s != nil && !f.hidden() {
+			if _, listed := s.value.find(d.tag); !listed {
+				d.repo.tags.drop()
+			}
+		}
 	} else {
-		d.repo.changedManifests.update(d.ref().Digest.String(), f)
+		dgst := d.ref().Digest
+		d.repo.changedManifests.update(dgst.String(), f)
+		if s := d.repo.manifests.last(); s != nil && !f.hidden() {
+			if _, listed := s.value.find(dgst); !listed {
+				d.repo.manifests.drop()
+			}
+		}
 	}
 	d.learn(f, time.Now())
 }

@@ -127,6 +127,26 @@ func TestHiddenItemAnswersByNameAndCanBeShownAgain(t *testing.T) {
 	}
 }
 
+func TestHidingShowsAtTheNextLook(t *testing.T) {
+	for _, dry := range []bool{false, true} {
+		w := mounted(t, Config{Writable: &Writable{DryRun: dry}, MetadataTTL: time.Hour})
+		digest := w.run("getfattr --absolute-names --only-values -n user.acr.digest $R/_tags/v2")
+		for _, item := range []string{"$R/_tags/v2", "$R/_manifests/" + digest, "$M/charts/hello", "$R/docs"} {
+			listed := "ls $(dirname " + item + ") | grep -x $(basename " + item + ")"
+			w.run(listed)
+			w.run("setfattr -n user.acr.can_list -v false " + item + " && ! " + listed + " && ls " + item)
+			if out := w.run("getfattr --absolute-names -d -m can_ " + item); !strings.Contains(out, `can_list="false"`) {
+				t.Errorf("%s says %s", item, out)
+			}
+			w.run("setfattr -n user.acr.can_list -v true " + item + " && " + listed)
+		}
+		w.m.Refresh()
+		w.run("setfattr -n user.acr.can_list -v false $R/_tags/v2")
+		w.m.Refresh() // from here on no listing has it
+		w.run("! ls $R/_tags | grep -x v2 && setfattr -n user.acr.can_list -v true $R/_tags/v2 && ls $R/_tags | grep -x v2")
+	}
+}
+
 func TestFlagsSetByOthersShowWithinTheTTL(t *testing.T) {
 	w := mounted(t, Config{Writable: &Writable{}, MetadataTTL: 200 * time.Millisecond})
 	digest := w.run("getfattr --absolute-names --only-values -n user.acr.digest $R/_tags/v2")

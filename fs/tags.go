@@ -127,7 +127,7 @@ func (d *tagsDir) listAhead() {
 
 func (d *tagsDir) list(s *snapshot[tagList]) contents {
 	id := contentsID(s.seq, d.repo.changedTags.version())
-	tags := d.repo.visibleTags(s)
+	tags := d.repo.listedTags(s)
 	return contents{
 		id: id,
 		n:  len(tags),

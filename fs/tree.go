@@ -116,7 +116,11 @@ func newTree(cfg Config) *tree {
 	t.catalog = newListing(t, func(ctx context.Context) (*catalog, error) {
 		defer t.changedRepositories.prune(time.Now())
 		defer t.changedFolders.prune(time.Now())
-		return listRepositories(ctx, t.registry)
+		c, err := listRepositories(ctx, t.registry)
+		if err != nil || t.changedRepositories.empty() {
+			return c, err
+		}
+		return t.withoutChanged(ctx, c), nil
 	}, func(c *catalog) int { return len(c.components) })
 	return t
 }

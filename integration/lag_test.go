@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -61,4 +62,52 @@ func TestWhatWasDeletedStaysGoneWhileListsLag(t *testing.T) {
 	push(t, s, "app", "v1", first)
 	waitFor(t, "the tag that was pushed again", func() bool { return slices.Contains(names(t, m.path("app/_tags")), "v1") })
 	checkArtifact(t, m.tagDir("app", "v1"), first)
+}
+
+// TestRepositoryThatWasDeletedStaysGoneWhileTheCatalogLags removes one by rm -r,
+// and one with its last manifest. A new one of the same name is seen.
+func TestRepositoryThatWasDeletedStaysGoneWhileTheCatalogLags(t *testing.T) {
+	needTools(t, "curl")
+	s := startLocalACR(t, localacr.Config{Root: t.TempDir(), ListLag: 2 * time.Second})
+	chart := fixture.Chart("1")
+	for _, repo := range []string{"team/one", "team/two", "kept"} {
+		push(t, s, repo, "v1", chart)
+	}
+	token := curlToken(t, s, "registry:catalog:*")
+	serverLists := func(repo string) bool {
+		_, _, body := curl(t, s, "/acr/v1/_catalog", "--header", "Authorization: Bearer "+token)
+		return strings.Contains(body, `"`+repo+`"`)
+	}
+	waitFor(t, "the catalog to show what was pushed", func() bool { return serverLists("kept") && serverLists("team/two") })
+	m := mountServer(t, s, "--writable", "--metadata-ttl", "10ms")
+	for _, row := range []struct{ repo, remove, left string }{
+		{"team/one", m.path("team/one"), "team/two"},
+		{"team/two", m.manifestDir("team/two", chart.Digest), ""},
+	} {
+		shell(t, `rm -r "$1"`, row.remove)
+		late := 0 // catalogs that the mount got and that still had the repository
+		waitFor(t, "the catalog to show the deletion", func() bool {
+			s.gate.forget()
+			got, err := os.ReadDir(m.path("team"))
+			asked := s.gate.count(func(r *record) bool { return strings.HasSuffix(r.Path, "/_catalog") })
+			for _, e := range got {
+				if "team/"+e.Name() != row.left {
+					t.Fatalf("%s is there again (%v)", e.Name(), err)
+				}
+			}
+			still := serverLists(row.repo) // and so it did a moment before
+			if still {
+				late += asked
+			}
+			return !still
+		})
+		if late == 0 {
+			t.Errorf("the mount never asked for the catalog while it lagged: this tested nothing")
+		}
+	}
+	push(t, s, "team/one", "v1", chart)
+	waitFor(t, "the repository that was pushed again", func() bool {
+		_, err := os.Stat(m.tagDir("team/one", "v1"))
+		return err == nil && slices.Contains(names(t, m.path("team")), "one")
+	})
 }
