@@ -97,7 +97,7 @@ func serve(ctx context.Context, flags *serveFlags, stdout, stderr io.Writer) (er
 			web.stop(finishLimit)
 			return err
 		case <-ctx.Done():
-			fmt.Fprintln(stdout, "stopping when running requests are finished; once more stops at once")
+			fmt.Fprintf(stdout, "stopping when running requests are finished, in %v at the latest; once more stops at once\n", finishLimit)
 			return web.stop(finishLimit)
 		}
 	}

@@ -71,6 +71,51 @@ func TestServeFinishesRunningRequests(t *testing.T) {
 	}
 }
 
+// An upload that is on its way when the signal comes arrives.
+func TestServeFinishesARunningUpload(t *testing.T) {
+	root := t.TempDir()
+	p := start(t, command(t, "serve", "--listen", "127.0.0.1:0", "--root", root))
+	url := strings.TrimSuffix(strings.Fields(p.until("serving "))[1], ",")
+	a := anyone{t, url}
+	begun := a.ask("POST", "a", "/v2/a/blobs/uploads/", "").want(t, http.StatusAccepted)
+	body, feed := io.Pipe()
+	req, err := http.NewRequest("PATCH", url+begun.Header.Get("Location"), body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, _ := a.login("a")
+	req.Header.Set("Authorization", "Bearer "+token)
+	answered := make(chan error, 1)
+	go func() {
+		resp, err := http.DefaultClient.Do(req)
+		if err == nil {
+			resp.Body.Close()
+			if got := resp.Header.Get("Range"); resp.StatusCode != http.StatusAccepted || got != "0-10" {
+				err = fmt.Errorf("%s, range %q", resp.Status, got)
+			}
+		}
+		answered <- err
+	}()
+	feed.Write([]byte("hello "))
+	eventually(t, "the first half", func() bool {
+		info, err := os.Stat(filepath.Join(root, "uploads", begun.Header.Get("Docker-Upload-Uuid")))
+		return err == nil && info.Size() == 6
+	})
+	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	p.until("stopping when running requests are finished, in 30s at the latest")
+	feed.Write([]byte("world"))
+	feed.Close()
+	if err := <-answered; err != nil {
+		t.Errorf("the running upload: %v", err)
+	}
+	<-p.ended
+	if status := p.ProcessState.ExitCode(); status != exitDone {
+		t.Errorf("exit status %d, want %d", status, exitDone)
+	}
+}
+
 // connections counts established TCP connections to url's port.
 func connections(t *testing.T, url string) int {
 	t.Helper()
