@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -11,18 +12,23 @@ import (
 // this bounds their sum, for a listing of very many pages.
 const flightLimit = 15 * time.Minute
 
+// changeLimit is that of a change. The client bounds it by as long as the user
+// lets it wait for a registry that throttles, which may be hours.
+const changeLimit = 24 * time.Hour
+
 // flights runs work once for all who ask for the same key at the same time.
 // The work belongs to none of them: who leaves stops waiting, not the work,
 // and it ends at its own limit or with the mount.
 type flights[V any] struct {
 	life  context.Context
+	limit time.Duration // 0: flightLimit
 	group singleflight.Group
 }
 
 // do waits for work or for ctx, whichever ends first.
 func (f *flights[V]) do(ctx context.Context, key string, work func(context.Context) (V, error)) (V, error) {
 	done := f.group.DoChan(key, func() (any, error) {
-		workCtx, cancel := context.WithTimeout(f.life, flightLimit)
+		workCtx, cancel := context.WithTimeout(f.life, cmp.Or(f.limit, flightLimit))
 		defer cancel()
 		return work(workCtx)
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -30,7 +31,8 @@ type editable interface {
 }
 
 // setxattr sets one flag, and only that one, whatever else happened to the item
-// in between.
+// in between. It goes on when its caller leaves, like a deletion, so that its
+// outcome is noted in any case.
 func (t *tree) setxattr(ctx context.Context, n editable, rows []xattr, name string, value []byte, flags uint32) syscall.Errno {
 	ctx, done := t.opContext(ctx)
 	defer done()
@@ -50,11 +52,16 @@ func (t *tree) setFlag(ctx context.Context, n editable, rows []xattr, name strin
 	if err != nil {
 		return t.audit.end(line, outcomeRefused, err)
 	}
-	after, outcome, err := t.update(ctx, n.ref(), patch, before, line)
-	if err == nil {
-		n.changed(after)
-	}
-	return t.audit.end(line, outcome, err)
+	// Each is sent, even beside its like: another value may have come between.
+	key := strconv.FormatUint(t.updatesSent.Add(1), 10)
+	_, err = t.updates.do(ctx, key, func(ctx context.Context) (struct{}, error) {
+		after, outcome, err := t.update(ctx, n.ref(), patch, before, line)
+		if err == nil {
+			n.changed(after)
+		}
+		return struct{}{}, t.audit.end(line, outcome, err)
+	})
+	return err
 }
 
 // checkFlag makes the patch that sets one flag, of an item that has such flags.

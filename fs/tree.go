@@ -62,7 +62,8 @@ type tree struct {
 	writable            *Writable // nil: read-only
 	audit               audit
 	budget              budget
-	deletions           flights[struct{}]
+	deletions, updates  flights[struct{}]
+	updatesSent         atomic.Uint64
 	hidden              hiddenSets
 	changedRepositories changes
 	changedFolders      changes // components that went with the last repository below them
@@ -100,7 +101,8 @@ func newTree(cfg Config) *tree {
 	t.life, t.end = context.WithCancel(context.Background())
 	t.points, _ = lru.New[registry.Ref, dated](maxPoints) // fails for sizes below 1 only
 	t.sizes, _ = lru.New[blobKey, int64](maxSizes)
-	t.pointFlights.life, t.sizeFlights.life, t.deletions.life = t.life, t.life, t.life
+	t.pointFlights.life, t.sizeFlights.life, t.deletions.life, t.updates.life = t.life, t.life, t.life, t.life
+	t.deletions.limit, t.updates.limit = changeLimit, changeLimit
 	t.audit.log = cfg.Logger
 	if w := cfg.Writable; w != nil {
 		t.audit.to = w.Audit

@@ -1,12 +1,15 @@
 package integration
 
 import (
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -77,5 +80,56 @@ func TestOrdinaryUserDeletesInTheirOwnMount(t *testing.T) {
 	audit, err := os.ReadFile(filepath.Join(room, "audit"))
 	if err != nil || strings.Count(string(audit), `"uid":65534`) != strings.Count(string(audit), "\n") || !strings.Contains(string(audit), `"set can_write=false","item":"app:v3","outcome":"done"`) {
 		t.Errorf("audit log (%v):\n%s", err, audit)
+	}
+}
+
+// TestChangeOutlivesItsCaller kills whoever deletes or locks when the registry
+// has done it and not answered yet. The change has its line, and shows.
+func TestChangeOutlivesItsCaller(t *testing.T) {
+	needTools(t, "setfattr", "rmdir")
+	s := newLocalACR(t)
+	push(t, s, "app", "v1", fixture.Chart("1"))
+	push(t, s, "app", "v2", fixture.Chart("2"))
+	log := filepath.Join(openDir(t), "audit")
+	m := mountServer(t, s, "--writable", "--metadata-ttl", "1h", "--audit-log", log)
+	shell(t, `ls -l "$1"/* && rm "$1"/v2/*`, m.path("app/_tags"))
+	for _, row := range []struct {
+		method, line string
+		command      []string
+		shows        func() bool
+	}{
+		{
+			http.MethodPatch, `"set can_write=false","item":"app:v1"`,
+			[]string{"setfattr", "-n", "user.acr.can_write", "-v", "false", m.tagDir("app", "v1")},
+			func() bool { return attribute(t, m.tagDir("app", "v1"), "user.acr.can_write") == "false" },
+		},
+		{
+			http.MethodDelete, `"delete tag","item":"app:v2"`,
+			[]string{"rmdir", m.tagDir("app", "v2")},
+			func() bool { return slices.Equal(names(t, m.path("app/_tags")), []string{"v1"}) },
+		},
+	} {
+		applied, release := make(chan struct{}), make(chan struct{})
+		lift := s.gate.add(func(r *http.Request) bool { return r.Method == row.method }, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+			next.ServeHTTP(w, r)
+			close(applied)
+			<-release
+		})
+		cmd := exec.CommandContext(t.Context(), row.command[0], row.command[1:]...)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		within(t, "the request", time.Minute, func() { <-applied })
+		cmd.Process.Kill()
+		within(t, "the end of who was killed", time.Minute, func() { cmd.Wait() })
+		close(release)
+		lift()
+		waitFor(t, row.line+" in the audit log", func() bool {
+			audit, err := os.ReadFile(log)
+			return err == nil && strings.Contains(string(audit), row.line+`,"outcome":"done"`)
+		})
+		if !row.shows() {
+			t.Errorf("%v: the mount does not show it", row.command)
+		}
 	}
 }
