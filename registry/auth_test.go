@@ -236,9 +236,16 @@ func TestRefusedTokenIsReplacedExactlyOnce(t *testing.T) {
 	a.on("DELETE /v2/r/manifests/"+someDigest, reply(401, errorBody("UNAUTHORIZED", "no"),
 		"WWW-Authenticate", `Bearer realm="`+a.URL+`/oauth2/token",service="s",scope="repository:r:delete",error="insufficient_scope"`))
 	c := newClient(t, a.URL)
+	if _, err := collect(c.Repositories(t.Context())); err != nil { // how to log in is known from here on
+		t.Fatal(err)
+	}
+	before := len(a.tokenForms())
 	err := c.Delete(t.Context(), Ref{Repository: "r", Digest: someDigest})
 	if !errors.Is(err, ErrDenied) {
 		t.Fatalf("got %v, want ErrDenied", err)
+	}
+	if got := len(a.tokenForms()) - before; got != 2 {
+		t.Errorf("got %d tokens, want 2: the first and exactly one new one", got)
 	}
 	if got := a.count("DELETE "); got != 2 {
 		t.Errorf("got %d requests, want 2: one retry with a new token", got)
