@@ -113,7 +113,11 @@ func TestChangeOutlivesItsCaller(t *testing.T) {
 		lift := s.gate.add(func(r *http.Request) bool { return r.Method == row.method }, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 			next.ServeHTTP(w, r)
 			close(applied)
-			<-release
+			select {
+			case <-release:
+			case <-r.Context().Done():
+				t.Errorf("%s %s was given up with its caller", r.Method, r.URL)
+			}
 		})
 		cmd := exec.CommandContext(t.Context(), row.command[0], row.command[1:]...)
 		if err := cmd.Start(); err != nil {
@@ -122,6 +126,7 @@ func TestChangeOutlivesItsCaller(t *testing.T) {
 		within(t, "the request", time.Minute, func() { <-applied })
 		cmd.Process.Kill()
 		within(t, "the end of who was killed", time.Minute, func() { cmd.Wait() })
+		time.Sleep(500 * time.Millisecond) // in which a change that ends with its caller is given up
 		close(release)
 		lift()
 		waitFor(t, row.line+" in the audit log", func() bool {
