@@ -247,6 +247,38 @@ func TestMountOfARegistryThatHidesItsCatalog(t *testing.T) {
 	}
 }
 
+// Rights differ per repository: what may not be read is EACCES when it is, and is
+// listed where the catalog lists it, so that nobody takes it for deleted.
+func TestRepositoryWithoutRightsIsListedAllTheSame(t *testing.T) {
+	requireMount(t)
+	users := filepath.Join(t.TempDir(), "users.json")
+	if err := os.WriteFile(users, []byte(`{"users":[{"name":"ci","passwords":["hunter2"],"actions":[
+		"repositories/*/metadata/read","repositories/library/hello-world/content/read"]}]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, url := serveSeeded(t, "--auth", "basic", "--users", users)
+	dir := t.TempDir()
+	cmd := mountCommand(t, url, dir)
+	cmd.Env = append(cmd.Env, "ACRFS_USERNAME=ci", "ACRFS_PASSWORD=hunter2")
+	p := start(t, cmd)
+	p.until("mounted ")
+	if _, err := os.ReadFile(filepath.Join(dir, "library", "hello-world", "_tags", "latest", "manifest.json")); err != nil {
+		t.Error(err)
+	}
+	others, err := filepath.Glob(filepath.Join(dir, "[^l]*", "*", "_tags", "*"))
+	if err != nil || len(others) == 0 {
+		t.Fatalf("listed without the right to read: %q, %v", others, err)
+	}
+	for _, tag := range others {
+		if _, err := os.ReadFile(filepath.Join(tag, "manifest.json")); !os.IsPermission(err) {
+			t.Errorf("%s: got %v, want EACCES", tag, err)
+		}
+	}
+	if status := p.stop(syscall.SIGINT); status != exitDone {
+		t.Errorf("exit status %d", status)
+	}
+}
+
 // Looking for a login may wait for other programs, and Ctrl-C ends that.
 func TestLookingForALoginEndsAtCtrlC(t *testing.T) {
 	requireMount(t)
