@@ -36,8 +36,16 @@ func parseEndpoint(endpoint string, plainHTTP bool) (*url.URL, error) {
 	case u.Scheme == "http" && !plainHTTP && !isLoopback(u):
 		return bad("plain http is only allowed to loopback; write https://%s, or allow plain http", u.Host)
 	}
-	return &url.URL{Scheme: u.Scheme, Host: strings.ToLower(u.Host)}, nil
+	host := strings.ToLower(u.Host)
+	if host == "docker.io" || host == "index.docker.io" {
+		host = dockerHub
+	}
+	return &url.URL{Scheme: u.Scheme, Host: host}, nil
 }
+
+// dockerHub is the registry that people call docker.io, where the company's web
+// pages are.
+const dockerHub = "registry-1.docker.io"
 
 func validHost(u *url.URL) bool {
 	if port := u.Port(); port != "" {

@@ -14,6 +14,9 @@ func TestParseEndpoint(t *testing.T) {
 		"http://localhost:5000/": "http://localhost:5000",
 		"http://[::1]:5000":      "http://[::1]:5000",
 		"localhost:5000":         "https://localhost:5000",
+		"docker.io":              "https://registry-1.docker.io",
+		"https://Docker.io/":     "https://registry-1.docker.io",
+		"docker.io:8443":         "https://docker.io:8443",
 	} {
 		if got, err := parseEndpoint(text, false); err != nil || got.String() != want {
 			t.Errorf("%q: got %v, %v; want %s", text, got, err, want)

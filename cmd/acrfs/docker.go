@@ -195,9 +195,10 @@ func (a dockerAuth) credential(key string) (registry.Credential, error) {
 // dockerKeys are the names that docker keeps a registry's login under. Docker
 // Hub has one of its own.
 func dockerKeys(host string) []string {
-	switch host {
-	case "docker.io", "index.docker.io", "registry-1.docker.io":
+	if isDockerHub(host) {
 		return []string{"https://index.docker.io/v1/", "index.docker.io", "docker.io"}
 	}
 	return []string{host, "https://" + host, "http://" + host}
 }
+
+func isDockerHub(host string) bool { return host == "registry-1.docker.io" }

@@ -68,13 +68,16 @@ func (who login) advice(host, said string, e *registry.Error, perRepository bool
 	if name, _, ok := azureRegistry(host); ok {
 		return fmt.Sprintf("lets nobody in without a login: anonymous pull is off (%s)%s: run az acr login --name %s, or az login", said, missed, name)
 	}
-	return fmt.Sprintf("lets nobody in without a login (%s)%s: run docker login %s, or give --username NAME --password-stdin", said, missed, host)
+	return fmt.Sprintf("lets nobody in without a login (%s)%s: run %s, or give --username NAME --password-stdin", said, missed, dockerAdvice(host, "docker"))
 }
 
 // dockerAdvice is how a file of docker's or podman's gets a login for a registry.
 func dockerAdvice(host, tool string) string {
 	if name, _, ok := azureRegistry(host); ok && tool == "docker" {
 		return "az acr login --name " + name
+	}
+	if isDockerHub(host) {
+		host = "docker.io" // under its own name the login would be kept elsewhere
 	}
 	return tool + " login " + host
 }

@@ -97,6 +97,8 @@ func TestRefusalsSayWhatToDo(t *testing.T) {
 			"contoso.azurecr.io refused the podman login in /home/alice/.config/containers/auth.json (401: credentials refused): run podman login contoso.azurecr.io"},
 		"docker login elsewhere": {"registry.example", withTokens(refused, refused), docker,
 			"registry.example refused the docker login in /home/alice/.docker/config.json (" + said + "): run docker login registry.example"},
+		"Docker Hub": {"docker.io", withTokens(refused, refused), docker,
+			"registry-1.docker.io refused the docker login in /home/alice/.docker/config.json (" + said + "): run docker login docker.io"},
 		"wrong password": {anyHost, withTokens(refused, refused), user,
 			"contoso.azurecr.io refused user ci (" + said + "): check the name and the password; a token's password may have expired, an admin account may be off"},
 		"no role": {anyHost, withTokens(refused, refused), entra,
