@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -45,6 +46,24 @@ func cmdlines(t *testing.T) string {
 	return all.String()
 }
 
+// allFiles is what all files below dir hold, which are some.
+func allFiles(t *testing.T, dir string) string {
+	t.Helper()
+	var all strings.Builder
+	err := filepath.WalkDir(dir, func(file string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.Type().IsRegular() {
+			return err
+		}
+		text, err := os.ReadFile(file)
+		all.Write(text)
+		return err
+	})
+	if err != nil || all.Len() == 0 {
+		t.Errorf("%d bytes in %s, %v", all.Len(), dir, err)
+	}
+	return all.String()
+}
+
 // The real credentials of azidentity, each against an authority and endpoints
 // that answer as Azure's do.
 func TestMountSignsInWithEveryKindOfAzureIdentity(t *testing.T) {
@@ -77,8 +96,8 @@ func TestMountSignsInWithEveryKindOfAzureIdentity(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			requireMount(t)
-			dir, log := t.TempDir(), filepath.Join(t.TempDir(), "log")
-			cmd := mountCommand(t, rig.url, dir, append(row.auth, "--tls-ca", rig.trust, "--log-level", "debug", "--log-file", log)...)
+			dir, log, kept := t.TempDir(), filepath.Join(t.TempDir(), "log"), t.TempDir()
+			cmd := mountCommand(t, rig.url, dir, append(row.auth, "--tls-ca", rig.trust, "--log-level", "debug", "--log-file", log, "--cache-dir", kept)...)
 			cmd.Env = append(append(cmd.Env, "AZURE_AUTHORITY_HOST="+rig.URL+"/"), row.env...)
 			p := start(t, cmd)
 			line := p.until("mounted ")
@@ -87,6 +106,9 @@ func TestMountSignsInWithEveryKindOfAzureIdentity(t *testing.T) {
 			}
 			if got := tags(t, dir); !slices.Contains(got, "latest") {
 				t.Errorf("tags: got %q, want latest among them", got)
+			}
+			if _, err := os.ReadFile(filepath.Join(dir, "library", "hello-world", "_tags", "latest", "manifest.json")); err != nil {
+				t.Error(err)
 			}
 			shown := cmdlines(t)
 			if status := p.stop(syscall.SIGINT); status != exitDone {
@@ -97,6 +119,7 @@ func TestMountSignsInWithEveryKindOfAzureIdentity(t *testing.T) {
 				t.Fatalf("no log at debug level: %v", err)
 			}
 			secretsIn(t, "the log", string(written))
+			secretsIn(t, "the cache", allFiles(t, kept))
 			secretsIn(t, "stdout and stderr", line+p.stderr.String())
 			secretsIn(t, "/proc/*/cmdline", shown)
 		})
