@@ -24,7 +24,7 @@ func (r *rig) login(endpoint string, form url.Values, headers ...string) reply {
 // tokenIn reads the one token of a login's answer.
 func (got reply) tokenIn(field string) string {
 	got.Helper()
-	got.want(200).has("Content-Type: application/json; charset=utf-8", "Content-Length: ")
+	got.want(200).has("Content-Type: application/json; charset=utf-8", "Content-Length: ", "X-Ms-Ratelimit-Remaining-Calls-Per-Second: 166.650000")
 	doc := map[string]string{}
 	if err := json.Unmarshal([]byte(got.body), &doc); err != nil || len(doc) != 1 || doc[field] == "" {
 		got.Fatalf("%s: want %s and nothing else in %q", got.request, field, got.body)

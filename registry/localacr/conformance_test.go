@@ -90,3 +90,36 @@ func TestConformance(t *testing.T) {
 	}
 	r.checked()
 }
+
+// The specification knows a second algorithm. ACR refuses it; a registry that
+// takes it takes it everywhere.
+func TestConformanceOfSHA512(t *testing.T) {
+	r := start(t, localacr.Config{})
+	digest := func(data string) string { return localacr.DigestOf("sha512", []byte(data)) }
+	push := func(mediaType, manifest string) {
+		t.Helper()
+		d := digest(manifest)
+		r.auth("PUT", "a", "/v2/a/manifests/"+d, manifest, "Content-Type: "+mediaType).want(201).has("Location: /v2/a/manifests/"+d, "Docker-Content-Digest: "+d)
+		r.do("GET", "/v2/a/manifests/"+d, "", "Accept: "+mediaType).says(200, manifest).has("Docker-Content-Digest: " + d)
+	}
+	for _, blob := range []string{"{}", "layer"} {
+		r.auth("POST", "a", "/v2/a/blobs/uploads/?digest="+digest(blob), blob).want(201)
+		r.fetch("a", digest(blob)).says(200, blob)
+	}
+	image := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":"x/y","digest":%q,"size":2},"layers":[{"mediaType":"x/y","digest":%q,"size":5}]}`, typeManifest, digest("{}"), digest("layer"))
+	push(typeManifest, image)
+	push(typeIndex, index(typeIndex, child(typeManifest, digest(image), len(image), "amd64")))
+	referrer := strings.Replace(image, `"config"`, fmt.Sprintf(`"subject":{"mediaType":%q,"digest":%q,"size":%d},"config"`, typeManifest, digest(image), len(image)), 1)
+	push(typeManifest, referrer)
+	if got := names(t, r.do("GET", "/v2/a/referrers/"+digest(image), "").want(200).body); len(got) != 1 || got[0] != digest(referrer) {
+		t.Errorf("referrers %v", got)
+	}
+	r.auth("PUT", "a", "/v2/a/manifests/"+digest("other"), image, "Content-Type: "+typeManifest).want(400)
+	r.checked()
+	for _, d := range []string{digest(image), digest(referrer)} {
+		r.do("GET", "/acr/v1/a/_manifests/"+d, "").want(200)
+	}
+	r.do("DELETE", "/v2/a/manifests/"+digest(image), "").want(202)
+	r.do("GET", "/v2/a/manifests/"+digest(referrer), "", "Accept: "+typeManifest).want(404)
+	r.checked()
+}

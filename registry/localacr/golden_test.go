@@ -248,6 +248,11 @@ func TestManifestAnswers(t *testing.T) {
 	r.pushManifest("team/app", "idx", typeIndex, index(typeIndex, child(typeManifest, d, len(manifest), "amd64")))
 	r.do("GET", "/v2/team/app/manifests/idx", "", "Accept: "+typeManifest).
 		says(404, `{"errors":[{"code":"MANIFEST_UNKNOWN","message":"OCI index found, but accept header does not support OCI indexes"}]}`+"\n")
+	artifact := `{"mediaType":"application/vnd.oci.artifact.manifest.v1+json","artifactType":"x/y","blobs":[]}`
+	r.pushManifest("team/app", "artifact", "application/vnd.oci.artifact.manifest.v1+json", artifact)
+	r.do("GET", "/v2/team/app/manifests/artifact", "", "Accept: "+typeManifest).
+		says(404, `{"errors":[{"code":"MANIFEST_UNKNOWN","message":"OCI artifact found, but accept header does not support OCI artifacts"}]}`+"\n")
+	r.do("GET", "/v2/team/app/manifests/artifact", "", "Accept: application/vnd.oci.artifact.manifest.v1+json").says(200, artifact)
 	for name, body := range map[string]string{
 		"other mediaType": strings.Replace(manifest, typeManifest, typeDockerManifest, 1), "no JSON": "hello", "empty": "",
 		"a digest of nothing": `{"schemaVersion":2,"config":{"mediaType":"x","digest":"sha256:xyz","size":1},"layers":[]}`,

@@ -2,6 +2,8 @@ package localacr_test
 
 import (
 	"fmt"
+	"io"
+	"net"
 	"strings"
 	"testing"
 
@@ -196,5 +198,26 @@ func TestPatchMergesAndUnlocks(t *testing.T) {
 	if !strings.Contains(r.do("GET", "/acr/v1/a/_manifests", "").body, quarantine) ||
 		strings.Contains(r.do("GET", "/acr/v1/a/_manifests?orderby=timedesc", "").body, "quarantine") {
 		t.Error("the quarantine belongs into lists by name, and not into those by time")
+	}
+}
+
+// 1.12: a patch of attributes that is shorter than it says changes nothing.
+func TestShortPatchOfAttributes(t *testing.T) {
+	r := start(t, localacr.Config{})
+	r.pushImage("a", "v1", "x")
+	conn, err := net.Dial("tcp", r.host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprintf(conn, "PATCH /acr/v1/a HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nContent-Length: 30\r\n\r\n"+`{"writeEnabled":false}`,
+		r.host, r.token("repository:a:*"))
+	conn.(*net.TCPConn).CloseWrite()
+	answer, err := io.ReadAll(conn)
+	if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 400 ") || !strings.Contains(string(answer), `{"errors":[{"code":"CONTENT_LEN_INVALID",`) {
+		t.Errorf("%s (%v)", answer, err)
+	}
+	if got := r.do("GET", "/acr/v1/a", "").want(200).body; !strings.Contains(got, `"writeEnabled":true`) {
+		t.Error(got)
 	}
 }

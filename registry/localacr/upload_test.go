@@ -150,8 +150,9 @@ func TestManyUploadsAtOnce(t *testing.T) {
 	r.checked()
 }
 
-// Sessions are on disk and their state is signed with a key on disk.
-func TestUploadOutlivesRestart(t *testing.T) {
+// Sessions are on disk, and so are the keys that sign their state, tokens and
+// the URLs of blobs.
+func TestUploadsTokensAndURLsOutliveARestart(t *testing.T) {
 	root := freshRoot(t)
 	s, err := localacr.Open(localacr.Config{Root: root, Name: "same"})
 	if err != nil {
@@ -160,11 +161,16 @@ func TestUploadOutlivesRestart(t *testing.T) {
 	r := serve(t, s)
 	r.host = "same"
 	at := r.auth("PATCH", "a", r.begin("a"), "first ").want(202).header.Get("Location")
+	stored, err := url.Parse(r.auth("GET", "a", "/v2/a/blobs/"+r.pushBlob("a", []byte("whole")), "").want(307).header.Get("Location"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	again := start(t, localacr.Config{Root: root, Name: "same"})
-	again.host = "same"
+	again.host, again.tokens = "same", r.tokens
+	again.raw("GET", stored.RequestURI(), "").says(200, "whole")
 	at = again.auth("PATCH", "a", at, "second").want(202).has("Range: 0-11").header.Get("Location")
 	d := localacr.DigestOf("", []byte("first second"))
 	again.auth("PUT", "a", at+"&digest="+d, "").want(201)
