@@ -49,6 +49,9 @@ func (t *tree) removeNow(ctx context.Context, d deletion, line auditLine) (outco
 	}
 	if d.check != nil {
 		if err := d.check(ctx); err != nil {
+			if errors.Is(err, errNotFound) {
+				d.done(ctx) // gone all the same, though not by us
+			}
 			return outcomeRefused, err
 		}
 	}
@@ -71,7 +74,7 @@ func (t *tree) removeNow(ctx context.Context, d deletion, line auditLine) (outco
 	if err != nil {
 		t.budget.release()
 		if errors.Is(err, errNotFound) {
-			d.done(ctx) // gone all the same, though not by us
+			d.done(ctx)
 		}
 		return outcomeFailed, t.repository(d.ref.Repository).explain(ctx, d.ref, err)
 	}

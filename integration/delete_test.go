@@ -2,6 +2,7 @@ package integration
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -139,6 +140,51 @@ func TestRepositoryGoesWithAllInIt(t *testing.T) {
 	_, err = sdkClient(t, s).GetRepositoryProperties(t.Context(), "library/app/docs", nil)
 	checkResponse(t, "the repository below it", err, http.StatusNotFound)
 	checkPulled(t, s, "library/other", "v1", fixture.Chart("1"))
+}
+
+// TestWhatIsNoDeletionAndNoFlagIsRefused tries all else on a writable mount.
+func TestWhatIsNoDeletionAndNoFlagIsRefused(t *testing.T) {
+	onEveryServer(t, func(t *testing.T, s *server) {
+		push(t, s, "app", "v1", fixture.MultiArch("1"))
+		push(t, s, "app", "files", fixture.Files("dir/a.txt", "a"))
+		m := mountServer(t, s, "--writable")
+		s.gate.forget()
+		checkOtherChanges(t, m, unix.EPERM)
+		checkChangesSent(t, s)
+		checkArtifact(t, m.tagDir("app", "v1"), fixture.MultiArch("1"))
+	})
+}
+
+// TestEmptyRepositoryIsDeleted has the registry keep a repository without
+// anything in it. The removal of its directory is one request.
+func TestEmptyRepositoryIsDeleted(t *testing.T) {
+	for name, script := range map[string]string{"rmdir": `rmdir "$1"`, "rm -r": `rm -r "$1"`, "find -delete": `find "$1" -delete`} {
+		t.Run(name, func(t *testing.T) {
+			s := newLocalACR(t)
+			push(t, s, "team/app", "v1", fixture.Chart("1"))
+			push(t, s, "team/other", "v1", fixture.Chart("1"))
+			m := mountServer(t, s, "--writable")
+			for path, body := range map[string]string{
+				"/acr/v1/team/app/_tags":      `{"tags":null}`,
+				"/acr/v1/team/app/_manifests": `{"manifests":[]}`,
+				"/acr/v1/team/app":            `{"imageName":"team/app","manifestCount":0,"tagCount":0,"changeableAttributes":{"deleteEnabled":true,"writeEnabled":true,"readEnabled":true,"listEnabled":true}}`,
+			} {
+				s.gate.add(func(r *http.Request) bool { return r.URL.Path == path && isGet(r) }, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+					w.Header().Set("Content-Type", "application/json")
+					io.WriteString(w, body)
+				})
+			}
+			s.gate.forget()
+			shell(t, script, m.path("team/app"))
+			checkChangesSent(t, s, "DELETE /acr/v1/team/app")
+			if got := names(t, m.path("team")); !slices.Equal(got, []string{"other"}) {
+				t.Errorf("the folder has %q", got)
+			}
+			if got := (judge{t, sdkClient(t, s)}).repositories(""); !slices.Equal(got, []string{"team/other"}) {
+				t.Errorf("the registry has %q", got)
+			}
+		})
+	}
 }
 
 // TestLocksAreAttributes locks, tries, unlocks and deletes, with setfattr.

@@ -38,9 +38,37 @@ func TestEveryChangeIsRefused(t *testing.T) {
 // checkChanges tries every change at every kind of node and compares errors.
 func checkChanges(t *testing.T, m *mount, want syscall.Errno) {
 	t.Helper()
-	for _, dir := range []string{
+	checkOtherChanges(t, m, want)
+	for _, dir := range everyDirectory {
+		dir := m.path(dir)
+		checkErrno(t, "setxattr "+dir, unix.Setxattr(dir, "user.acr.can_delete", []byte("false"), 0), want)
+		checkErrno(t, "removexattr "+dir, unix.Removexattr(dir, "user.acr.can_delete"), want)
+	}
+	for _, dir := range []string{"app", "app/_tags", "app/_manifests", "app/_tags/v1", "app/_tags/files/dir"} {
+		checkErrno(t, "rmdir "+dir, unix.Rmdir(m.path(dir)), want)
+	}
+	for _, file := range everyFile {
+		checkErrno(t, "unlink "+file, unix.Unlink(m.path(file)), want)
+		if file != childLink { // the kernel has no user.* on symlinks
+			checkErrno(t, "setxattr "+file, unix.Setxattr(m.path(file), "user.anything", []byte("x"), 0), want)
+		}
+	}
+}
+
+// A node of every kind, below app.
+var (
+	everyDirectory = []string{
 		"", "app", "app/_tags", "app/_manifests", "app/_blobs", "app/_tags/files", "app/_tags/files/dir", "app/_tags/v1/manifests",
-	} {
+	}
+	everyFile = []string{"app/_tags/v1/manifest.json", "app/_tags/files/config.json", "app/_tags/files/dir/a.txt", childLink}
+)
+
+const childLink = "app/_tags/v1/manifests/linux-amd64"
+
+// checkOtherChanges tries those that are no deletion and no flag.
+func checkOtherChanges(t *testing.T, m *mount, want syscall.Errno) {
+	t.Helper()
+	for _, dir := range everyDirectory {
 		dir := m.path(dir)
 		new := dir + "/new"
 		_, err := os.Create(new)
@@ -52,18 +80,16 @@ func checkChanges(t *testing.T, m *mount, want syscall.Errno) {
 		checkErrno(t, "chmod "+dir, os.Chmod(dir, 0o700), want)
 		checkErrno(t, "chown "+dir, os.Chown(dir, 1, 1), want)
 		checkErrno(t, "utimes "+dir, os.Chtimes(dir, time.Now(), time.Now()), want)
-		checkErrno(t, "setxattr "+dir, unix.Setxattr(dir, "user.acr.can_delete", []byte("false"), 0), want)
-		checkErrno(t, "removexattr "+dir, unix.Removexattr(dir, "user.acr.can_delete"), want)
+		if dir != m.dir {
+			checkErrno(t, "rename "+dir, unix.Rename(dir, m.path("new")), want)
+		}
 	}
-	for _, dir := range []string{"app", "app/_tags", "app/_manifests", "app/_tags/v1", "app/_tags/files/dir"} {
-		checkErrno(t, "rmdir "+dir, unix.Rmdir(m.path(dir)), want)
-		checkErrno(t, "rename "+dir, unix.Rename(m.path(dir), m.path("new")), want)
-	}
-	for _, file := range []string{"app/_tags/v1/manifest.json", "app/_tags/files/config.json", "app/_tags/files/dir/a.txt", "app/_tags/v1/manifests/linux-amd64"} {
+	for _, file := range everyFile {
 		path := m.path(file)
-		checkErrno(t, "unlink "+file, unix.Unlink(path), want)
 		checkErrno(t, "rename "+file, unix.Rename(path, m.path("app/_tags/v1/new")), want)
-		if file == "app/_tags/v1/manifests/linux-amd64" {
+		checkErrno(t, "rename "+file+" over another", unix.Rename(path, m.path("app/_tags/v1/config.json")), want)
+		checkErrno(t, "chown "+file, os.Lchown(path, 1, 1), want)
+		if file == childLink {
 			continue
 		}
 		_, err := os.OpenFile(path, os.O_WRONLY, 0)
@@ -72,6 +98,6 @@ func checkChanges(t *testing.T, m *mount, want syscall.Errno) {
 		checkErrno(t, "open for truncation "+file, err, want)
 		checkErrno(t, "truncate "+file, os.Truncate(path, 0), want)
 		checkErrno(t, "chmod "+file, os.Chmod(path, 0o600), want)
-		checkErrno(t, "setxattr "+file, unix.Setxattr(path, "user.anything", []byte("x"), 0), want)
+		checkErrno(t, "utimes "+file, os.Chtimes(path, time.Now(), time.Now()), want)
 	}
 }
