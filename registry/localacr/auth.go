@@ -46,18 +46,9 @@ func (x *exchange) authorize(need []access) error {
 		if !ok {
 			break
 		}
-		who, ok := x.logIn(user, password)
-		if !ok {
-			break
+		if who, ok := x.logIn(user, password); ok && x.sufficient(who, need) {
+			return nil
 		}
-		if who.grant != nil {
-			who.granted = who.grant(need)
-		}
-		if !who.covers(need) {
-			break
-		}
-		x.who = who
-		return nil
 	}
 	return x.challenge(need, "")
 }
@@ -67,16 +58,24 @@ func (x *exchange) authorizeBearer(token string, need []access) error {
 	if !ok || x.fault.ExpiredToken {
 		return x.challenge(need, "invalid_token")
 	}
-	x.who = caller{name: claims.Subject, granted: claims.Access}
-	covered := x.who.covers(need) || x.endpoint == EndpointTagsList && x.who.covers(metadataRead(x))
-	if !covered || x.fault.NarrowToken {
+	if !x.sufficient(caller{name: claims.Subject, granted: claims.Access}, need) || x.fault.NarrowToken {
 		return x.challenge(need, "insufficient_scope")
 	}
 	return nil
 }
 
+// sufficient reports whether the caller may do what needs this access. The names
+// of tags are for those, too, who may read metadata: which of the two rights ACR
+// asks for depends on its version.
+func (x *exchange) sufficient(who caller, need []access) bool {
+	return who.covers(need) || x.endpoint == EndpointTagsList && who.covers(metadataRead(x))
+}
+
 // covers reports whether everything needed is granted.
 func (c caller) covers(need []access) bool {
+	if c.grant != nil {
+		c.granted = c.grant(need)
+	}
 	for _, n := range need {
 		for _, action := range n.Actions {
 			if !c.has(n.Type, n.Name, action) {

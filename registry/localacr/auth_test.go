@@ -173,6 +173,11 @@ func TestBasicMode(t *testing.T) {
 	r.raw("GET", "/v2/other/manifests/v1", "", basic("reader:r")).want(401)
 	r.raw("GET", "/acr/v1/_catalog", "", basic("reader:r")).want(401)
 	r.raw("GET", "/acr/v1/_catalog", "", basic("lister:l")).want(200)
+	for _, user := range []string{"lister:l", "reader:r"} { // 1.4: with either right
+		r.raw("GET", "/v2/team/app/tags/list", "", basic(user)).want(200)
+	}
+	r.raw("GET", "/v2/team/app/tags/list", "", "Authorization: Bearer "+token("lister", "l", "repository:team/app:metadata_read")).want(200)
+	r.raw("GET", "/v2/team/app/tags/list", "", "Authorization: Bearer "+token("admin", "one", "repository:team/app:push")).want(401)
 	r.raw("GET", "/acr/v1/_catalog", "", basic("admin:two")).want(200)
 	for _, wrong := range []string{"admin:three", "admin:", "nobody:x", "late:x", ":"} {
 		r.raw("GET", "/v2/", "", basic(wrong)).want(401)

@@ -11,7 +11,7 @@ that tests it cannot be wrong together.
 	  misbehave    misbehave.go  a Fault that struck, latency
 	  parseRoute   route.go      the escaped path; 404 in plain text comes before any login
 	  operations   operation.go  the API in one table: method and endpoint, the access needed, who answers
-	  authorize    auth.go       a challenge, or who the caller is; entra.go checks Microsoft
+	  authorize    auth.go       a challenge, or what the caller may do; entra.go checks Microsoft
 	                             Entra's tokens at the exchange
 	  serve        pull push blob list acr delete referrers oauth storage
 	  answer       answer.go     headers, counting, and what a Fault does to bytes
@@ -106,11 +106,12 @@ comes back. Config.NoReferrers leaves the referrers API out as well.
 # Where ACR's answer is not known
 
 Decisions of ours: pages of n <= 0 are 400, but for the empty list that the
-distribution spec wants of tags/list?n=0; a cursor of a list by time that was never given out is 404; without n the
-Link says 100; a read lock answers 405 as the other locks do; blobs may be
-uploaded into a write-locked repository, manifests may not; re-pushing a known
-manifest sets its lastUpdateTime and keeps its createdTime; a locked referrer
-protects its subject; sha512 is taken. Soft delete is off: its lists are empty.
+distribution spec wants of tags/list?n=0; a cursor of a list by time that was
+never given out is 404; without n the Link says 100; a read lock answers 405 as
+the other locks do; blobs may be uploaded into a write-locked repository, and
+neither manifests pushed nor blobs deleted; re-pushing a known manifest sets its
+lastUpdateTime and keeps its createdTime; a locked referrer protects its
+subject; sha512 is taken.
 
 # Time and waits
 

@@ -20,7 +20,6 @@ type exchange struct {
 	query url.Values
 	fault Effect // zero when none struck
 	lane  *lane  // the connection's bandwidth, or the fault's; nil: without limit
-	who   caller // set once the request was let in
 }
 
 // ServeHTTP answers one request.

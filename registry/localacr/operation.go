@@ -35,7 +35,7 @@ var operations = map[Operation]operation{
 	{http.MethodDelete, EndpointRepository}: {deleting, remove, (*exchange).deleteRepository},
 
 	{http.MethodGet, EndpointTags}:     {reading, metadataRead, (*exchange).listTags},
-	{http.MethodGet, EndpointTagsList}: {reading, pullOrMetadataRead, (*exchange).listTagNames},
+	{http.MethodGet, EndpointTagsList}: {reading, pull, (*exchange).listTagNames},
 	{http.MethodGet, EndpointTag}:      {reading, metadataRead, (*exchange).getTag},
 	{http.MethodPatch, EndpointTag}:    {writing, metadataWrite, (*exchange).patchTag},
 	{http.MethodDelete, EndpointTag}:   {deleting, remove, (*exchange).deleteTag},
@@ -108,10 +108,6 @@ func metadataWrite(x *exchange) []access { return x.inRepository("metadata_write
 func remove(x *exchange) []access        { return x.inRepository("delete") }
 func pull(x *exchange) []access          { return x.inRepository("pull") }
 func push(x *exchange) []access          { return x.inRepository("pull", "push") }
-
-// pullOrMetadataRead asks for pull, and takes a token with either: which of
-// them ACR wants depends on its version.
-func pullOrMetadataRead(x *exchange) []access { return x.inRepository("pull") }
 
 // pushOrMount adds the pull of the repository that a blob is mounted from.
 func pushOrMount(x *exchange) []access {
