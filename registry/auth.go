@@ -24,7 +24,8 @@ type Credential struct {
 
 // CredentialSource is asked at a login when its last answer is a minute old or
 // was refused, so that a docker configuration that changed meanwhile is seen.
-// It must be safe for concurrent use and honour ctx.
+// While it fails, its last answer is used until that is refused. It must be safe
+// for concurrent use and honour ctx.
 type CredentialSource interface {
 	Credential(ctx context.Context) (Credential, error)
 }

@@ -43,21 +43,25 @@ type logins struct {
 // may have to run a program to answer.
 const askEvery = time.Minute
 
+// credentialLife is how long what the source gave is sent as it is. Passwords
+// for some registries end after hours (Amazon's), and are refused then with a
+// 403, which is no demand for another.
+const credentialLife = 10 * time.Minute
+
 // asked is an answer of the source.
 type asked struct {
 	credential Credential
 	at         time.Time
 }
 
-// token is a value for the Authorization header. A zero expires is Basic,
-// which stays until it is refused.
+// token is a value for the Authorization header. The zero value is none.
 type token struct {
 	value   string
 	expires time.Time
 }
 
 func (t token) fresh() bool {
-	return t.value != "" && (t.expires.IsZero() || time.Now().Before(t.expires))
+	return t.value != "" && time.Now().Before(t.expires)
 }
 
 // authorization returns the header for a scope, "" while nobody asked for one.
@@ -156,6 +160,9 @@ func (l *logins) credential(ctx context.Context) (Credential, error) {
 			return Credential{}, err
 		}
 		credential, err := l.source.Credential(l.shared.ctx)
+		if last := l.asked.Load(); err != nil && last != nil {
+			credential, err = last.credential, nil // nobody refused it yet
+		}
 		if err != nil {
 			err = &Error{Op: "log in to " + l.endpoint.Host, Message: "no credential", Kind: ErrDenied, Login: true, Err: err}
 		}
@@ -198,7 +205,7 @@ func (l *logins) logIn(ctx context.Context, how login, scope string) (token, err
 func (l *logins) offer(ctx context.Context, op string, how login, scope string, credential Credential) (token, error) {
 	switch {
 	case credential.RegistryToken != "":
-		return token{value: "Bearer " + credential.RegistryToken}, nil
+		return token{"Bearer " + credential.RegistryToken, time.Now().Add(credentialLife)}, nil
 	case how.realm != nil:
 		return l.fetchToken(ctx, op, how, scope, credential)
 	case credential.anonymous():
@@ -206,5 +213,5 @@ func (l *logins) offer(ctx context.Context, op string, how login, scope string, 
 	case credential.IdentityToken != "" || credential.Entra != nil:
 		return token{}, &Error{Op: op, Message: "the registry wants a user name and password, not a token", Kind: ErrDenied, Login: true}
 	}
-	return token{value: credential.basic()}, nil
+	return token{credential.basic(), time.Now().Add(credentialLife)}, nil
 }

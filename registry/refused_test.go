@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -99,6 +100,84 @@ func TestSourceThatFailsIsNotAskedByEveryRequest(t *testing.T) {
 		}
 		if asked < 5 || asked > 12 {
 			t.Errorf("the source was asked %d times within a minute", asked)
+		}
+	})
+}
+
+// rotating is a registry as Amazon's is: passwords are good for twelve hours,
+// and an old one is answered 403, which is no demand for another.
+type rotating struct {
+	asked  int
+	locked error // the key ring is
+}
+
+const rotation = 12 * time.Hour
+
+func (r *rotating) password(ago time.Duration) string {
+	return time.Now().Add(-ago).Truncate(rotation / 2).String()
+}
+
+// Credential gives one that is good for another six hours at least.
+func (r *rotating) Credential(context.Context) (Credential, error) {
+	r.asked++
+	return Credential{Username: "AWS", Password: r.password(0)}, r.locked
+}
+
+func (r *rotating) Do(req *http.Request) (*http.Response, error) {
+	header, status, body := http.Header{"Content-Type": {"application/json"}}, http.StatusOK, `{"tags":null}`
+	switch _, password, given := req.BasicAuth(); {
+	case !given:
+		header.Set("WWW-Authenticate", `Basic realm="https://1.dkr.ecr.example/"`)
+		status = http.StatusUnauthorized
+	case password != r.password(0) && password != r.password(rotation/2):
+		status, body = http.StatusForbidden, errorBody("DENIED", "Your authorization token has expired. Reauthenticate and try again.")
+	case strings.HasPrefix(req.URL.Path, "/acr/"):
+		status = http.StatusNotFound
+	}
+	return &http.Response{StatusCode: status, Header: header, Body: io.NopCloser(strings.NewReader(body)), Request: req}, nil
+}
+
+// What a source gave is not used for ever, though it is not refused by a 401.
+func TestPasswordsOfASourceAreAskedForAnewNowAndThen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		far := &rotating{}
+		c, err := New(Config{Endpoint: "1.dkr.ecr.example", Transport: far, Credentials: far})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		begin := time.Now()
+		for time.Since(begin) < 4*rotation {
+			if err := listTags(t, c, "r"); err != nil {
+				t.Fatalf("after %v: %v", time.Since(begin), err)
+			}
+			time.Sleep(time.Minute)
+		}
+		if far.asked > 300 {
+			t.Errorf("the source was asked %d times in two days", far.asked)
+		}
+	})
+}
+
+// A key ring that is locked at night does not end a mount whose password is
+// good.
+func TestSourceThatFailsLaterDoesNotEndAGoodLogin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		far := &rotating{}
+		c, err := New(Config{Endpoint: "1.dkr.ecr.example", Transport: far, Credentials: far})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		for minute := range 300 {
+			if err := listTags(t, c, "r"); err != nil {
+				t.Fatalf("in minute %d: %v", minute, err)
+			}
+			far.locked = errors.New("docker-credential-x: the key ring is locked")
+			time.Sleep(time.Minute)
+		}
+		if far.asked < 10 || far.asked > 40 {
+			t.Errorf("the source was asked %d times in five hours", far.asked)
 		}
 	})
 }
