@@ -176,19 +176,7 @@ func TestDirectoryThatComesBackIsNeverSeenEmpty(t *testing.T) {
 		test $(ls $R/_tags/latest/manifests | wc -l) = $n`)
 	w.run(`cd $M/models/tiny/_tags && rm -rf $M/models/tiny/_tags/* && rmdir $M/models/tiny/_tags && ! rmdir $M/models/tiny 2>/dev/null; ls $M/models/tiny | grep -x _tags`)
 	// One that holds on to a repository that is deleted and pushed again.
-	stay := exec.CommandContext(t.Context(), "bash", "-c", "cd $R/docs/_tags/latest && ls >/dev/null && echo ready && exec sleep 60")
-	stay.Env = append(os.Environ(), "R="+w.path(helloWorld))
-	out, err := stay.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := stay.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { stay.Process.Kill(); stay.Wait() })
-	if _, err := io.ReadFull(out, make([]byte, 6)); err != nil {
-		t.Fatal(err)
-	}
+	w.stand("$R/docs/_tags/latest")
 	w.run("rm -r $R/docs")
 	w.fails("ls $R/docs", "No such file")
 	if err := w.server.Seed(t.Context()); err != nil { // all of it, again
@@ -196,6 +184,44 @@ func TestDirectoryThatComesBackIsNeverSeenEmpty(t *testing.T) {
 	}
 	w.m.Refresh()
 	w.run("ls $R/docs | grep -x _tags && ls $R/docs/_tags | grep -x latest && ls $R/docs/_tags/latest | grep -x manifest.json && grep -r . $R/docs/_tags/latest > /dev/null")
+}
+
+// stand has a shell hold on to a directory until the test ends.
+func (w *world) stand(dir string) {
+	w.t.Helper()
+	cmd := exec.CommandContext(w.t.Context(), "bash", "-c", "cd "+dir+" && ls >/dev/null && echo ready && exec sleep 60")
+	cmd.Env = append(os.Environ(), "M="+w.dir, "R="+w.path(helloWorld))
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	if _, err := io.ReadFull(out, make([]byte, len("ready\n"))); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func TestArtifactThatIsPushedAgainIsNeverSeenEmpty(t *testing.T) {
+	const repo = "models/tiny"
+	for _, ttl := range []time.Duration{-1, time.Hour} {
+		w := mounted(t, Config{Writable: &Writable{}, MetadataTTL: ttl})
+		raw, desc, err := w.client.Manifest(t.Context(), registry.Ref{Repository: repo, Tag: "1.0"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, dir := range []string{"$M/" + repo + "/_tags/1.0", "$M/" + repo + "/_manifests/" + desc.Digest.String(), "$M/" + repo + "/_tags/latest"} {
+			w.stand(dir)
+			w.run("cd " + dir + " && rm -r " + dir + " && ! ls $PWD 2>/dev/null")
+			for _, tag := range []string{"1.0", "latest"} {
+				w.push(repo, tag, desc.MediaType, raw)
+			}
+			w.m.Refresh()
+			w.run("ls " + dir + " | grep -x manifest.json && cd " + dir + " && ls | grep -x manifest.json && cat manifest.json")
+		}
+	}
 }
 
 func TestEveryRefusalHasItsLine(t *testing.T) {

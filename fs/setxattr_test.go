@@ -159,14 +159,71 @@ func TestFlagsSetByOthersShowWithinTheTTL(t *testing.T) {
 		test $(getfattr --absolute-names --only-values -n user.acr.can_write $R/_tags/v2) = false; test $(stat -c %a $R/_tags/v2/manifest.json) = 444`)
 }
 
-func TestAttributesCostNoRequestAfterAListing(t *testing.T) {
-	w := mounted(t, Config{Writable: &Writable{}})
-	w.run("ls -l $R/_tags $R/_manifests > /dev/null")
+// asked counts the requests that read something while a script runs.
+func (w *world) asked(script string) (n int64, out string) {
+	w.t.Helper()
 	before := w.requests(http.MethodGet) + w.requests(http.MethodHead)
-	w.run("getfattr -R -d -m - $R/_tags/*/ >/dev/null; getfattr -d -m - $R/_tags/* $R/_manifests/* | grep -c can_write")
-	w.run("getfattr -h -d -m - $R/_tags/v1; attr -l $R/_tags/v1 | grep can_delete")
-	if n := w.requests(http.MethodGet) + w.requests(http.MethodHead) - before; n > 20 {
-		t.Errorf("%d requests", n)
+	out = w.run(script)
+	return w.requests(http.MethodGet) + w.requests(http.MethodHead) - before, out
+}
+
+func TestAttributesCostNoRequestAfterAListing(t *testing.T) {
+	for _, writable := range []*Writable{nil, {}} {
+		w := mounted(t, Config{Writable: writable, MetadataTTL: time.Hour})
+		w.run("ls $R/_tags $R/_manifests > /dev/null")
+		for script, lines := range map[string]int{
+			"getfattr --absolute-names -d -m - $R/_tags/* $R/_manifests/*":                                   14,
+			"for i in $R/_tags/* $R/_manifests/*; do attr -lq $i; done | grep -x acr.can_delete":             14,
+			"getfattr --absolute-names -h -d -m - $R/_tags/v1":                                               1,
+			"for i in $R/_tags/*; do getfattr -h -n security.selinux $i 2>&1; done | grep 'not supported'":   4,
+			"for i in $R/_tags/*; do getfattr -h -n system.posix_acl_access $i 2>&1; done | grep supported":  4,
+			"for i in $R/_manifests/*; do getfattr -n user.acr.nothing $i 2>&1; done | grep 'No such attri'": 10,
+		} {
+			n, out := w.asked(script)
+			if n != 0 {
+				t.Errorf("%s: %d requests", script, n)
+			}
+			if got := strings.Count(out, "can_delete") + strings.Count(out, "upported") + strings.Count(out, "No such"); got != lines {
+				t.Errorf("%s: %d items answer, want %d:\n%s", script, got, lines, out)
+			}
+		}
+		// What no listing tells is one request, however much of it is read.
+		if n, _ := w.asked("getfattr --absolute-names -d -m - $R; getfattr --absolute-names -n user.acr.tag_count $R; ls -ld $R"); n != 1 {
+			t.Errorf("a repository's attributes cost %d requests, want 1", n)
+		}
+	}
+}
+
+func TestAttributesOfOneItemCostOneRequest(t *testing.T) {
+	w := mounted(t, Config{Writable: &Writable{}, MetadataTTL: time.Hour})
+	digest := w.run("getfattr --absolute-names --only-values -n user.acr.digest $M/models/tiny/_tags/1.0")
+	w.run("stat $R/_tags > /dev/null") // the way there
+	for _, item := range []string{"_tags/v2", "_tags/v1"} {
+		if n, out := w.asked("getfattr --absolute-names -d -m - $R/" + item); n > 1 || !strings.Contains(out, "can_read") {
+			t.Errorf("%s cost %d requests, want 1 at most: %s", item, n, out)
+		}
+	}
+	if n, _ := w.asked("getfattr --absolute-names -d -m - $M/models/tiny/_manifests/" + digest); n > 1 {
+		t.Errorf("a manifest cost %d requests, want 1 at most", n)
+	}
+}
+
+func TestToolsReadAndSetAttributes(t *testing.T) {
+	w := mounted(t, Config{Writable: &Writable{}})
+	out := w.run("getfattr --absolute-names -R -P -d -m - $M")
+	for repo, items := range map[string][]string{helloWorld: {"", "/_tags/v1", "/_tags/v2/manifest.json", "/docs/_tags/latest/config.json"}, "models/tiny": {"/_tags/1.0"}} {
+		for _, item := range items {
+			if !strings.Contains(out, "# file: "+w.path(repo)+item+"\n") {
+				t.Errorf("getfattr -R does not come to %s%s", repo, item)
+			}
+		}
+	}
+	for _, set := range []string{
+		"setfattr -h -n user.acr.can_write -v false $R/_tags/v2",
+		"attr -qs acr.can_write -V false $R/_tags/v2",
+		`python3 -c 'import os; os.setxattr(os.environ["R"]+"/_tags/v2", "user.acr.can_write", b"false", follow_symlinks=False)'`,
+	} {
+		w.run(set + " && test $(getfattr --absolute-names --only-values -n user.acr.can_write $R/_tags/v2) = false && setfattr -n user.acr.can_write -v true $R/_tags/v2")
 	}
 }
 
