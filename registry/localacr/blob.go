@@ -11,7 +11,8 @@ import (
 )
 
 // findBlob returns what the repository knows of a blob, if it may be read, and
-// keeps it from being collected for a while.
+// keeps it from being collected for a while. One whose file is damaged counts as
+// unknown: clients push it again then, which mends it.
 func (x *exchange) findBlob() (blobRecord, error) {
 	if b, err := x.lookUpBlob(); err != nil {
 		return b, err
@@ -20,7 +21,21 @@ func (x *exchange) findBlob() (blobRecord, error) {
 		return blobRecord{}, orError(err, errBlobUnknown())
 	}
 	// It may have been collected between the look and the touch.
-	return x.lookUpBlob()
+	b, err := x.lookUpBlob()
+	if err != nil {
+		return b, err
+	}
+	info, err := os.Stat(x.store.files.path(x.ref))
+	if errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() != b.Size {
+		x.damaged()
+		err = errBlobUnknown()
+	}
+	return b, err
+}
+
+// damaged tells of a blob whose file is gone or cut short.
+func (x *exchange) damaged() {
+	x.cfg.Logger.Error("the file of a blob is damaged", "digest", x.ref)
 }
 
 func (x *exchange) lookUpBlob() (b blobRecord, err error) {
@@ -79,13 +94,12 @@ func (x *exchange) getBlob() error {
 	return x.sendFile(f, start, n, info.Size(), status)
 }
 
-// openBlob opens the file of a blob that is known. A file that is missing
-// nevertheless is damage, and worth a word.
+// openBlob opens the file of a blob that is known.
 func (x *exchange) openBlob() (*os.File, os.FileInfo, error) {
 	f, err := x.store.files.open(x.ref)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
-			x.cfg.Logger.Error("the file of a blob is missing", "digest", x.ref)
+			x.damaged()
 		}
 		return nil, nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -140,15 +141,31 @@ func TestDirectBlobs(t *testing.T) {
 	r.fetch("a", d, "Range: bytes=10-").want(416).has("Content-Range: bytes */10")
 }
 
-// A file that is shorter than it should be must not look whole.
-func TestDamagedFileIsNotServedAsWhole(t *testing.T) {
-	r := start(t, localacr.Config{DirectBlobs: true})
-	d := r.pushBlob("a", []byte("0123456789"))
-	path := filepath.Join(r.root(), "blobs", "sha256", d[7:9], d[7:])
-	if err := os.Remove(path); err != nil {
-		t.Fatal(err)
+// A file that is gone or cut short must not look whole. Whoever is told that
+// the blob is unknown pushes it again, and that mends it.
+func TestDamagedFileIsMendedByAPush(t *testing.T) {
+	for name, damage := range map[string]func(path string) error{
+		"gone":      os.Remove,
+		"cut short": func(path string) error { return os.Truncate(path, 5) },
+	} {
+		for _, direct := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, direct=%v", name, direct), func(t *testing.T) {
+				var log syncBuffer
+				r := start(t, localacr.Config{DirectBlobs: direct, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+				d := r.pushBlob("a", []byte("0123456789"))
+				if err := damage(filepath.Join(r.root(), "blobs", "sha256", d[7:9], d[7:])); err != nil {
+					t.Fatal(err)
+				}
+				r.fetch("a", d).want(404)
+				r.auth("HEAD", "a", "/v2/a/blobs/"+d, "").want(404)
+				if !strings.Contains(log.String(), "level=ERROR") || !strings.Contains(log.String(), d) {
+					t.Errorf("the log does not tell of it: %s", log.String())
+				}
+				r.pushBlob("a", []byte("0123456789"))
+				r.fetch("a", d).says(200, "0123456789")
+			})
+		}
 	}
-	r.fetch("a", d).want(404)
 }
 
 // Bandwidth is what was asked for, in both directions.

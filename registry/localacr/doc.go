@@ -36,7 +36,8 @@ have lost the first upload.
 A blob file says nothing about who may read it. A repository has a blob only by
 its entry in the database, made by an upload or a mount; that is why
 BLOB_UNKNOWN and mounting are as on ACR. A file without any such entry is
-garbage, and harmless.
+garbage, and harmless. An entry whose file is gone or cut short counts as none,
+so that the next push mends it.
 
 A blob becomes visible in this order: all bytes hashed and compared; file
 synced; renamed; folder synced; entry committed. A manifest, its tag, the

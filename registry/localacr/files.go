@@ -67,18 +67,19 @@ func (f files) path(digest string) string {
 // open opens a blob for reading.
 func (f files) open(digest string) (*os.File, error) { return os.Open(f.path(digest)) }
 
-// adopt makes the file temp, whose content has the given digest, that blob's
-// file, and then calls link, all while nobody else adds or removes this blob.
-// The blob is on disk before link is called: a crash leaves either nothing, or
-// a file without a holder, or all of it.
-func (f files) adopt(ctx context.Context, temp, digest string, link func() error) error {
+// adopt makes the file temp, whose content has the given digest and size, that
+// blob's file, unless it has one already that is not cut short, and then calls
+// link, all while nobody else adds or removes this blob. The blob is on disk
+// before link is called: a crash leaves either nothing, or a file without a
+// holder, or all of it.
+func (f files) adopt(ctx context.Context, temp, digest string, size int64, link func() error) error {
 	unlock, err := f.busy.lock(ctx, digest)
 	if err != nil {
 		return err
 	}
 	defer unlock()
 	path := f.path(digest)
-	if _, err := os.Stat(path); err == nil {
+	if info, err := os.Stat(path); err == nil && info.Size() == size {
 		if err := os.Remove(temp); err != nil {
 			return err
 		}
@@ -158,7 +159,7 @@ func (s *Server) take(ctx context.Context, repo, digest string, r io.Reader) err
 
 // adopt gives the repository a blob whose content lies in temp.
 func (st *store) adopt(ctx context.Context, temp, repo, digest string, size int64) error {
-	return st.files.adopt(ctx, temp, digest, func() error {
+	return st.files.adopt(ctx, temp, digest, size, func() error {
 		return st.commit.do(ctx, func(e edit) error { return e.linkBlob(repo, digest, size, instant()) })
 	})
 }
