@@ -56,8 +56,10 @@
 //	delete                      repository:NAME:delete
 //
 // The credential source is asked at a login when its last answer is a minute
-// old or was refused, never in between. A login that was refused is not tried
-// again for some seconds (refused.go). What the source gives decides the way:
+// old or was refused, never in between; what is sent as it is counts as a login
+// every ten minutes. While the source fails, its last answer is used until that
+// is refused. A login that was refused is not tried again for some seconds
+// (refused.go). What the source gives decides the way:
 //
 //	user and password        Basic, or at the realm for an access token
 //	identity token           at the realm for an access token

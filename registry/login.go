@@ -84,14 +84,28 @@ func (l *logins) renew(ctx context.Context, wanted login, scope, sent string) (s
 	if value := l.kept(how, scope, sent); value != "" {
 		return value, nil // somebody renewed it meanwhile
 	}
-	if last := l.asked.Load(); how.realm == nil || last != nil && last.credential.RegistryToken != "" {
-		l.asked.Store(nil) // the credential itself was refused
-	}
 	ask := or(wanted.scope, scope)
 	if !wanted.tooNarrow {
 		ask = l.widened(how, ask)
 	}
-	return l.obtain(ctx, how, scope, ask, sent)
+	last := l.asked.Load()
+	if how.realm != nil && (last == nil || last.credential.RegistryToken == "") {
+		return l.obtain(ctx, how, scope, ask, sent)
+	}
+	// What was refused is the credential itself: the source may have another.
+	if l.refusals.recent("sent") != nil {
+		return l.obtain(ctx, how, scope, ask, sent)
+	}
+	l.asked.Store(nil)
+	value, err := l.obtain(ctx, how, scope, ask, sent)
+	if err == nil {
+		var same error
+		if value == sent {
+			same = ErrDenied
+		}
+		l.refusals.note("sent", same)
+	}
+	return value, err
 }
 
 // obtain fetches what to send for scope other than what was refused, by asking

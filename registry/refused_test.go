@@ -181,3 +181,57 @@ func TestSourceThatFailsLaterDoesNotEndAGoodLogin(t *testing.T) {
 		}
 	})
 }
+
+// Where the credential itself is sent, each request is refused for itself: one
+// repository may be closed to us and the next one open. A helper is not run for
+// each.
+func TestSourceOfARefusedPasswordIsNotAskedByEveryRequest(t *testing.T) {
+	for name, give := range map[string]func(secret string) Credential{
+		"password":       func(secret string) Credential { return Credential{Username: "AWS", Password: secret} },
+		"registry token": func(secret string) Credential { return Credential{RegistryToken: secret} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				asked, current := 0, "old"
+				far := transportFunc(func(req *http.Request) (*http.Response, error) {
+					header, status := http.Header{"Content-Type": {"application/json"}}, http.StatusOK
+					_, password, _ := req.BasicAuth()
+					switch {
+					case password != "new" && req.Header.Get("Authorization") != "Bearer new":
+						header.Set("WWW-Authenticate", `Basic realm="r"`)
+						status = http.StatusUnauthorized
+					case strings.HasPrefix(req.URL.Path, "/acr/"):
+						status = http.StatusNotFound
+					}
+					return &http.Response{StatusCode: status, Header: header, Body: io.NopCloser(strings.NewReader(`{"tags":null}`)), Request: req}, nil
+				})
+				c, err := New(Config{Endpoint: "registry.example", Transport: far, Credentials: credentialFunc(func() (Credential, error) {
+					asked++
+					return give(current), nil
+				})})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer c.Close()
+				for range 600 { // a minute
+					if err := listTags(t, c, "r"); !errors.Is(err, ErrDenied) {
+						t.Fatalf("got %v, want ErrDenied", err)
+					}
+					time.Sleep(100 * time.Millisecond)
+				}
+				if asked < 5 || asked > 15 {
+					t.Errorf("the source was asked %d times within a minute", asked)
+				}
+				current = "new"
+				time.Sleep(refusedMost)
+				if err := listTags(t, c, "r"); err != nil {
+					t.Errorf("after it was put right: %v", err)
+				}
+			})
+		})
+	}
+}
+
+type transportFunc func(*http.Request) (*http.Response, error)
+
+func (f transportFunc) Do(req *http.Request) (*http.Response, error) { return f(req) }
