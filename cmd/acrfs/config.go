@@ -284,6 +284,13 @@ func (s *serveFlags) check() error {
 		return usagef("--tls-self-signed %q: not together with --tls-cert and --tls-key", s.tlsSelfSigned)
 	case s.auth.chosen == string(localacr.AuthBasic) && s.users == "":
 		return usagef("--auth basic needs --users FILE: without it nobody gets in")
+	case s.auth.chosen == string(localacr.AuthOpen) && s.users != "":
+		return usagef("--users FILE needs --auth basic, anonymous or entra: open lets in everyone")
+	}
+	for name, host := range map[string]string{"name": s.name, "storage-host": s.storageHost} {
+		if host != "" && !localacr.ValidHost(host) {
+			return badFlag(name, host, "a host, or a host and a port like registry.example:443")
+		}
 	}
 	if strings.HasPrefix(s.issuer.keys, "http://") {
 		return badFlag("entra-keys", s.issuer.keys, "an https URL or a file: whoever changes the keys on the way gets in")

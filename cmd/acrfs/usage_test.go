@@ -61,6 +61,9 @@ func TestBadUsageIsOneLineAndStatus2(t *testing.T) {
 		"serve --bandwidth fast":             `acrfs serve: --bandwidth "fast": want bytes per second like 500K or 25MiB`,
 		"serve --tls-cert x.pem":             `acrfs serve: --tls-cert and --tls-key belong together: give both, or --tls-self-signed DIR`,
 		"serve --auth basic":                 `acrfs serve: --auth basic needs --users FILE: without it nobody gets in`,
+		"serve --users u.json":               `acrfs serve: --users FILE needs --auth basic, anonymous or entra: open lets in everyone`,
+		"serve --storage-host https://x":     `acrfs serve: --storage-host "https://x": want a host, or a host and a port like registry.example:443`,
+		"serve --name https://x":             `acrfs serve: --name "https://x": want a host, or a host and a port like registry.example:443`,
 		"version now":                        `acrfs version: too many arguments, from "now" on: want acrfs version`,
 	} {
 		t.Run(line, func(t *testing.T) {

@@ -19,6 +19,27 @@ import (
 	"github.com/acrfs/acrfs/registry/localacr"
 )
 
+func TestHostsThatAreNone(t *testing.T) {
+	for host, want := range map[string]bool{
+		"registry.example": true, "registry.example:443": true, "127.0.0.1:5000": true, "[::1]:5000": true, "[::1]": true, "same": true,
+		"https://registry.example": false, "a/b": false, "me@host": false, "a b": false, `a"b`: false, ":5000": false, "host:port": false, "::1": false, "a\n": false,
+	} {
+		if got := localacr.ValidHost(host); got != want {
+			t.Errorf("%q: %v, want %v", host, got, want)
+		}
+		for _, cfg := range []localacr.Config{{Name: host}, {StorageHost: host}} {
+			if want {
+				continue
+			}
+			cfg.Root = t.TempDir()
+			if s, err := localacr.Open(cfg); err == nil {
+				s.Close()
+				t.Errorf("%q was accepted", host)
+			}
+		}
+	}
+}
+
 // fetch reads a blob as a client does that follows redirects without its token.
 func (r *rig) fetch(repo, digest string, headers ...string) reply {
 	r.Helper()

@@ -3,8 +3,7 @@ package localacr
 import (
 	"fmt"
 	"log/slog"
-	"net"
-	"strings"
+	"regexp"
 	"time"
 )
 
@@ -117,13 +116,9 @@ func (cfg Config) check() (Config, error) {
 			return cfg, err
 		}
 	}
-	if cfg.StorageHost != "" {
-		host := cfg.StorageHost
-		if h, _, err := net.SplitHostPort(host); err == nil {
-			host = h
-		}
-		if host == "" || strings.ContainsAny(cfg.StorageHost, "/@ ") {
-			return cfg, fmt.Errorf("localacr: storage host %q; want host or host:port", cfg.StorageHost)
+	for _, host := range []string{cfg.Name, cfg.StorageHost} {
+		if host != "" && !ValidHost(host) {
+			return cfg, fmt.Errorf("localacr: %q; want host or host:port", host)
 		}
 	}
 	if cfg.TokenLife < 0 || cfg.Latency < 0 || cfg.Bandwidth < 0 || cfg.CollectAfter < 0 || cfg.CollectEvery < 0 || cfg.ListLag < 0 {
@@ -137,3 +132,9 @@ func (cfg Config) check() (Config, error) {
 	}
 	return cfg, nil
 }
+
+var hostGrammar = regexp.MustCompile(`^(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?$`)
+
+// ValidHost reports whether s is a host or host:port, as Name and StorageHost
+// have to be.
+func ValidHost(s string) bool { return hostGrammar.MatchString(s) }
