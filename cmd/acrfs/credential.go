@@ -13,7 +13,7 @@ type login struct {
 	source registry.CredentialSource // nil: anonymous
 	way    way
 	shown  string   // "anonymous", "user alice"
-	note   string   // what the user should know of it: until when it is good, where none was found
+	note   string   // what the user should know of it: until when it is good, where none was found, that it is refused
 	tool   string   // byDocker: docker or podman
 	entra  string   // byEntra: which of entraSources
 	failed error    // sources that failed before one had a credential

@@ -32,6 +32,7 @@ func (g *gate) ask(ctx context.Context) error {
 		return g.outside
 	}
 	g.waiting.Store(true)
+	g.who.note = " (not in yet: " + oneLine(g.outside) + ")"
 	g.log.Warn("not in yet; what is cached is served", "error", g.outside)
 	return nil
 }
