@@ -61,6 +61,7 @@ func mount(ctx context.Context, endpoint, mountpoint string, flags *mountFlags, 
 	if err := keepSecrets(); err != nil {
 		return fmt.Errorf("forbid core dumps: %w", err)
 	}
+	collectLessOften()
 	logger, closeLog, err := flags.log.open(stderr)
 	if err != nil {
 		return err
