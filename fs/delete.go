@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"syscall"
 	"time"
 
@@ -133,8 +134,8 @@ func (r *repository) deleteManifest(ctx context.Context, e manifestEntry) error 
 			if err := r.lockedTag(ctx, e.digest, e.tags); err != nil {
 				return err
 			}
-			if r.t.writable.AllowOrphaning {
-				return nil
+			if err := r.lockedWithout(ctx, e); err != nil || r.t.writable.AllowOrphaning {
+				return err
 			}
 			why, err := r.neededBy(ctx, e.digest)
 			if err == nil && why != "" {
@@ -173,18 +174,23 @@ func (r *repository) noteManifestGone(ctx context.Context, e manifestEntry) {
 	// Registries that keep properties drop a repository with its last
 	// manifest, which need not be the last that is listed; others keep it,
 	// empty.
-	if e.access&accessKnown != 0 && r.nothingListed() && r.wentAlong(ctx) {
+	if s := r.manifests.last(); e.access&accessKnown != 0 && s != nil && r.nothingListedBut(s, "") && r.wentAlong(ctx) {
 		r.t.noteRepositoryGone(r.name, (*changes).takeAlong)
 	}
 }
 
-// nothingListed tells whether all manifests of the latest listing are gone.
-func (r *repository) nothingListed() bool {
-	s := r.manifests.last()
-	if s == nil || r.changedManifests.len() < len(s.value.entries) {
-		return false // some entry has not even changed; a look at all, each time, would be too many
+// nothingListedBut tells whether all manifests of a listing are gone, other than
+// one.
+func (r *repository) nothingListedBut(s *snapshot[*manifestList], d digest.Digest) bool {
+	if r.changedManifests.len()+1 < len(s.value.entries) {
+		return false // some others have not even changed; a look at all, each time, would be too many
 	}
-	return len(r.visibleManifests(s)) == 0
+	for _, e := range slices.Backward(s.value.entries) { // whoever removes them all begins at the front
+		if _, _, err := r.visibleManifest(e, s.at); err == nil && e.digest != d {
+			return false
+		}
+	}
+	return true
 }
 
 // lastUpdate is a tag's, or at least its manifest's.

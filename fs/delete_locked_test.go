@@ -84,12 +84,33 @@ func TestDryRunRefusesWhatTheRegistryWouldRefuse(t *testing.T) {
 	w.set(registry.Ref{Repository: helloWorld + "/docs"}, noWrite)
 	w.fails("rm -r $R/docs/_tags/latest", "Operation not permitted")
 	w.set(registry.Ref{Repository: "models/tiny"}, noDelete)
-	w.fails("rm -r $M/models/tiny", "cannot remove '"+w.path("models/tiny")+"': Operation not permitted")
+	w.fails("rm -r $M/models/tiny", "Operation not permitted")
 	blob := "$M/charts/hello/_blobs/sha256:" + w.run("sha256sum $M/charts/hello/_tags/0.1.0/config.json | cut -d' ' -f1")
 	w.run("rm " + blob + " && ! test -e " + blob + " && ls $M/charts/hello/_tags/0.1.0/config.json")
 	if n := w.requests(http.MethodDelete); n != 0 {
 		t.Errorf("%d deletions were sent", n)
 	}
+}
+
+// TestLockedRepositoryKeepsItsLastManifest: with that it would go itself. What
+// else is in it has locks of its own.
+func TestLockedRepositoryKeepsItsLastManifest(t *testing.T) {
+	w := mounted(t, Config{Writable: &Writable{}})
+	image, err := w.client.Properties(t.Context(), registry.Ref{Repository: "models/tiny", Tag: "1.0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := w.referTo("models/tiny", image.Digest, "goes, by itself")
+	w.set(registry.Ref{Repository: "models/tiny"}, noDelete)
+	w.run("rm -r $M/models/tiny/_tags/1.0 $M/models/tiny/_tags/latest $M/models/tiny/_manifests/" + other.String())
+	w.fails("rm -r $M/models/tiny", "Operation not permitted")
+	if left := w.manifestsOrNone("models/tiny"); left != 1 {
+		t.Errorf("%d manifests are left, want 1", left)
+	}
+	if want := "can_delete=false on repository models/tiny"; !strings.Contains(w.log.String(), want) {
+		t.Errorf("the log does not say %q", want)
+	}
+	w.run("setfattr -n user.acr.can_delete -v true $M/models/tiny && rm -r $M/models/tiny && ! ls $M/models/tiny")
 }
 
 func TestWhatIsHiddenFromListingsIsNotDeletedWithTheRepository(t *testing.T) {

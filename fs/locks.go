@@ -84,6 +84,16 @@ func (r *repository) repositoryLock(ctx context.Context, item registry.Ref) erro
 	return f.lockError(ref)
 }
 
+// lockedWithout says whether the repository's lock protects a manifest: the
+// last one, with which the registry would drop the repository.
+func (r *repository) lockedWithout(ctx context.Context, e manifestEntry) error {
+	s := r.manifests.last()
+	if s == nil || e.access&accessKnown == 0 || !r.nothingListedBut(s, e.digest) {
+		return nil
+	}
+	return ignoreNotFound(r.repositoryLock(ctx, registry.Ref{Repository: r.name}))
+}
+
 // explain adds to the registry's refusal which flag on which level it is
 // about, as far as asking again tells.
 func (r *repository) explain(ctx context.Context, ref registry.Ref, refusal error) error {
