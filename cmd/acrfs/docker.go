@@ -140,8 +140,8 @@ func parseDockerConfig(text []byte) (config dockerConfig, err error) {
 // helper names the credential helper for a registry; "" when there is none.
 func (c dockerConfig) helper(host string) string {
 	for _, key := range dockerKeys(host) {
-		if name := c.CredHelpers[key]; name != "" {
-			return name
+		if name, ok := c.CredHelpers[key]; ok {
+			return name // "": not even the one for all
 		}
 	}
 	return c.CredsStore
