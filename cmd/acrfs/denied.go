@@ -93,7 +93,7 @@ func (d *deniedLog) Handle(ctx context.Context, record slog.Record) error {
 func (d *deniedLog) advice(err error, item, action string) (key, advice string) {
 	who := d.who()
 	e := innermost(err)
-	if e != nil && e.Login {
+	if e != nil && (e.Login || firewalled(e) != "") {
 		return "login", who.explain(e, d.host, d.abac()).Error()
 	}
 	words := action // of a change: delete tag, set …

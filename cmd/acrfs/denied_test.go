@@ -50,6 +50,8 @@ func TestRefusedOperationsSayWhichRightIsMissing(t *testing.T) {
 			"user ci may not read team/app: ask the registry's owner for that right"},
 		"elsewhere, catalog": {"ghcr.io", token, false, denied("list repositories"), "/",
 			"user ci may not list the registry: name repositories with --repository, they can be walked"},
+		"another network": {anyHost, alice, false, fmt.Errorf("wrapped: %w", &registry.Error{Op: "list tags of team/app", Status: 403, Code: "DENIED", Message: "client with IP '203.0.113.7' is not allowed access.", Kind: registry.ErrDenied}), "/team/app/_tags",
+			"contoso.azurecr.io: its firewall does not let 203.0.113.7 in (403 DENIED: client with IP '203.0.113.7' is not allowed access.): have the address allowed in the registry's networking settings, or use its private endpoint"},
 		"the login itself": {anyHost, token, false, fmt.Errorf("list tags of a: %w", &registry.Error{Op: "log in to " + anyHost, Status: 401, Message: "credentials refused", Kind: registry.ErrDenied, Login: true}), "/a/_tags",
 			"contoso.azurecr.io refused user ci (401: credentials refused): check the name and the password; a token's password may have expired, an admin account may be off"},
 	} {
