@@ -14,6 +14,28 @@ import (
 	"github.com/acrfs/acrfs/integration/fixture"
 )
 
+// TestHiddenRepositoryIsShownAgainByItsName, by another mount than the one that
+// hid it: of the folder above it, the registry does not tell at all.
+func TestHiddenRepositoryIsShownAgainByItsName(t *testing.T) {
+	s := newLocalACR(t)
+	push(t, s, "team/app", "v1", fixture.Chart("1"))
+	push(t, s, "other", "v1", fixture.Chart("1"))
+	m := mountServer(t, s, "--writable")
+	shell(t, `setfattr -n user.acr.can_list -v false "$1"; ! ls "$2" | grep team`, m.path("team/app"), m.dir)
+	m.unmount()
+	m = mountServer(t, s, "--writable", "--repository", "team/app", "--repository", "other", "--repository", "never/was")
+	if got := names(t, m.dir); !slices.Equal(got, []string{"other", "team"}) {
+		t.Errorf("the mount shows %q", got)
+	}
+	checkArtifact(t, m.tagDir("team/app", "v1"), fixture.Chart("1"))
+	shell(t, `setfattr -n user.acr.can_list -v true "$1"`, m.path("team/app"))
+	m.unmount()
+	m = mountServer(t, s)
+	if got := names(t, m.dir); !slices.Equal(got, []string{"other", "team"}) {
+		t.Errorf("after it was shown again a mount has %q", got)
+	}
+}
+
 // TestFlagsSetAtOnceByTwoMountsAreBothSet has two mounts set different flags of
 // the same items, at once and again and again. What they send names one flag.
 func TestFlagsSetAtOnceByTwoMountsAreBothSet(t *testing.T) {

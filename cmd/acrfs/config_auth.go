@@ -26,7 +26,7 @@ func (a *authFlags) bind(flags *pflag.FlagSet) {
 	flags.Var(&a.cloud, "cloud", "where Microsoft Entra is: auto tells by $AZURE_AUTHORITY_HOST, else by the registry's name")
 	flags.StringVar(&a.audience, "audience", "", "the `resource` that Microsoft Entra's tokens are for (default https://containerregistry.azure.net)")
 	flags.BoolVar(&a.startAnyway, "allow-unauthenticated-start", false, "mount even if the registry cannot be reached or lets nobody in yet, serve what is cached, and try again in the background (default no)")
-	flags.StringArrayVar(&a.repositories, "repository", nil, "list this `repository` where the registry does not tell which ones it has; can be repeated (default none)")
+	flags.StringArrayVar(&a.repositories, "repository", nil, "list this `repository` where the registry does not tell of it; can be repeated (default none)")
 }
 
 // check finds flags that contradict each other. userFlag and passwordStdin tell
