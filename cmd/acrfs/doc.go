@@ -12,7 +12,7 @@
 //	               every flag and environment variable
 //	sources.go     who we are to the registry: which source is asked, in order
 //	credential.go password.go docker.go helper.go
-//	entra.go azurecli.go imds.go cloud.go invoker.go
+//	entra.go chain.go azurecli.go imds.go cloud.go invoker.go
 //	               the sources: given, docker's and podman's files, Microsoft Entra;
 //	               and whose files they read under sudo
 //	gate.go        asking the registry at the start, and on if it has to wait

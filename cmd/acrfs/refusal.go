@@ -131,18 +131,6 @@ func entraFailure(host, source string, err error) error {
 	return &refusal{line, err}
 }
 
-// chainText is the whole text of the credential chain's error, of which the
-// registry package shows one sentence.
-func chainText(err error) string {
-	for {
-		inner := errors.Unwrap(err)
-		if inner == nil {
-			return err.Error()
-		}
-		err = inner
-	}
-}
-
 // innermost is the registry error that started it all, or nil.
 func innermost(err error) *registry.Error {
 	var last *registry.Error
