@@ -69,6 +69,10 @@ func TestExchange(t *testing.T) {
 		c["iss"] != "Azure Container Registry" || c["aud"] != r.host || c["sub"] != "someone ☃ ?~" || c["version"] != "1.0" || len(c["rid"].(string)) != 32 {
 		t.Error(c)
 	}
+	if permissions, _ := json.Marshal(c["permissions"]); string(permissions) != `{"Actions":["read","write","delete","deleted/read","deleted/restore/action"],"NotActions":null}` ||
+		fmt.Sprint(c["roles"]) != "[]" || c["tenant"] != "tenant" || c["jti"] == "" || c["iat"] != c["nbf"] {
+		t.Error(c)
+	}
 	header, err := base64.RawURLEncoding.DecodeString(strings.Split(refresh, ".")[0])
 	if err != nil || !regexp.MustCompile(`^\{"alg":"RS256","typ":"JWT","kid":"[A-Z2-7]{4}(:[A-Z2-7]{4}){11}"\}$`).Match(header) {
 		t.Errorf("header %s (%v)", header, err)
