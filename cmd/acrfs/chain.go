@@ -53,13 +53,18 @@ func noIdentity(err error) bool {
 	return len(failedAttempts(err)) == 0
 }
 
-// halfAPrincipal is the error for a secret without the rest of a service
-// principal, which the chain passes over; nil when that is not what happened.
-func halfAPrincipal(err error, secret string) error {
-	if secret == "" || !strings.Contains(chainText(err), "EnvironmentCredential: missing") {
+// halfAnIdentity is the error for the proof of an identity without its name,
+// which the chain passes over; nil when that is not what happened. proof is the
+// variable that is set.
+func halfAnIdentity(err error, proof string) error {
+	credential, says := "EnvironmentCredential", "missing environment variable"
+	if proof == "AZURE_FEDERATED_TOKEN_FILE" {
+		credential, says = "WorkloadIdentityCredential", "no "
+	}
+	if proof == "" || !strings.Contains(chainText(err), credential+": "+says) {
 		return nil
 	}
-	return errors.New("EnvironmentCredential: " + secret + " is set, but not both AZURE_TENANT_ID and AZURE_CLIENT_ID")
+	return errors.New(credential + ": " + proof + " is set, but not both AZURE_TENANT_ID and AZURE_CLIENT_ID")
 }
 
 // chainText is the whole text of the credential chain's error, of which the

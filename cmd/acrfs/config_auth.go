@@ -54,7 +54,7 @@ type authEnvironment struct {
 	configHome    string   // XDG_CONFIG_HOME
 	authorityHost string   // AZURE_AUTHORITY_HOST
 	azureClientID string   // AZURE_CLIENT_ID
-	azureSecret   string   // which of the variables is set that hold a service principal's secret
+	azureProof    string   // which of the variables is set that say where an identity's proof is
 	azureConfig   string   // AZURE_CONFIG_DIR
 	azureChain    string   // AZURE_TOKEN_CREDENTIALS
 	userHome      string   // HOME
@@ -73,9 +73,9 @@ func readAuthEnvironment() authEnvironment {
 		azureChain:    os.Getenv(chainVariable),
 		sudo:          readInvoker(),
 	}
-	for _, name := range []string{"AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH"} {
-		if e.azureSecret == "" && os.Getenv(name) != "" {
-			e.azureSecret = name
+	for _, name := range []string{"AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_FEDERATED_TOKEN_FILE"} {
+		if e.azureProof == "" && os.Getenv(name) != "" {
+			e.azureProof = name
 		}
 	}
 	e.userHome, _ = os.UserHomeDir() // without one there are no files to read

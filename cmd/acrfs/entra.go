@@ -37,7 +37,7 @@ func entraLogin(ctx context.Context, source, host string, a *authFlags, env auth
 	entra := registry.NewEntra(tokens, a.audience)
 	who, err := entra.Identity(ctx)
 	if err != nil {
-		if half := halfAPrincipal(err, env.azureSecret); half != nil && noIdentity(err) {
+		if half := halfAnIdentity(err, env.azureProof); half != nil && noIdentity(err) {
 			err = half
 		}
 		return login{}, err

@@ -86,6 +86,8 @@ func dockerAdvice(host, tool string) string {
 // changed password, by a new rule about second factors.
 var expired = regexp.MustCompile(`AADSTS(70043|700082|700084|50173|50078|50076|50079|50133|50132|135010)\b`)
 
+const pod = `the pod needs the label azure.workload.identity/use: "true" and a service account with an identity`
+
 // entraAdvice is what to do about what Microsoft Entra, or the way to it, says.
 // The first row decides whose source is "" or the one in use, and whose says is
 // found.
@@ -97,8 +99,9 @@ var entraAdvice = []struct {
 	{"", regexp.MustCompile(`AADSTS(500011|500014)\b`), "this tenant has no service for the audience: give --audience ARM, which registries take as well unless their policy forbids it"},
 	{"", regexp.MustCompile(`AADSTS(7000215|7000222|7000216|700016|700027|90002)\b`), "check AZURE_TENANT_ID, AZURE_CLIENT_ID and the secret or certificate"},
 	{"", regexp.MustCompile(`AADSTS70021|AADSTS700211|AADSTS700212|AADSTS700213`), "the identity's federated credential must name this cluster's issuer, the service account and the audience"},
+	{"", regexp.MustCompile(`AZURE_FEDERATED_TOKEN_FILE is set`), pod},
 	{"", regexp.MustCompile(`missing environment variable|is set, but not both`), "set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET or AZURE_CLIENT_CERTIFICATE_PATH"},
-	{"workload", regexp.MustCompile(`no (client ID|tenant ID|token file)`), `the pod needs the label azure.workload.identity/use: "true" and a service account with an identity`},
+	{"workload", regexp.MustCompile(`no (client ID|tenant ID|token file)`), pod},
 	{"managed", regexp.MustCompile(`.`), "this machine needs an identity; AZURE_CLIENT_ID says which, where it has several of the user's"},
 }
 

@@ -148,6 +148,8 @@ func TestMountIsNotAnonymousBecauseOfAFailure(t *testing.T) {
 			want: `acrfs mount: contoso.azurecr.io: Microsoft Entra gave no token: EnvironmentCredential: failed to read certificate file "/nowhere.pem": open /nowhere.pem: no such file or directory (or give --auth anonymous)` + "\n"},
 		"half a service principal": {env: append(half, "AZURE_TOKEN_CREDENTIALS=EnvironmentCredential", "AZURE_TENANT_ID=", "AZURE_CLIENT_SECRET="+clientSecret),
 			want: "acrfs mount: contoso.azurecr.io: Microsoft Entra gave no token: EnvironmentCredential: AZURE_CLIENT_SECRET is set, but not both AZURE_TENANT_ID and AZURE_CLIENT_ID: set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET or AZURE_CLIENT_CERTIFICATE_PATH (or give --auth anonymous)\n"},
+		"pod without an identity": {env: []string{"AZURE_TOKEN_CREDENTIALS=WorkloadIdentityCredential", "AZURE_TENANT_ID=" + tenantID, "AZURE_CLIENT_SECRET=", "AZURE_CLIENT_CERTIFICATE_PATH=", "AZURE_FEDERATED_TOKEN_FILE=/nowhere"},
+			want: "acrfs mount: contoso.azurecr.io: Microsoft Entra gave no token: WorkloadIdentityCredential: AZURE_FEDERATED_TOKEN_FILE is set, but not both AZURE_TENANT_ID and AZURE_CLIENT_ID: the pod needs the label azure.workload.identity/use: \"true\" and a service account with an identity (or give --auth anonymous)\n"},
 		"authority without https": {env: append(half, "AZURE_TOKEN_CREDENTIALS=EnvironmentCredential", "AZURE_TENANT_ID="+tenantID, "AZURE_CLIENT_SECRET="+clientSecret, "AZURE_AUTHORITY_HOST=login.microsoftonline.com"),
 			want: "acrfs mount: contoso.azurecr.io: Microsoft Entra gave no token: EnvironmentCredential: cannot use an authority host without https (or give --auth anonymous)\n"},
 		"unknown part of the chain": {env: []string{"AZURE_TOKEN_CREDENTIALS=nobody"},
