@@ -95,11 +95,7 @@ func (c *Client) fetch(ctx context.Context, k call) (answer, error) {
 		if err != nil {
 			return answer{}, c.failure(ctx, inner, k.op, err)
 		}
-		body, err := io.ReadAll(resp.Body) // in memory already
-		resp.Body.Close()
-		if err != nil {
-			return answer{}, c.failure(ctx, inner, k.op, err)
-		}
+		body := resp.Body.(*buffered).all
 		if isRedirect(resp) && (k.method == http.MethodGet || k.method == http.MethodHead) {
 			target, problem := redirectTarget(c.endpoint, k.url, resp)
 			if problem == "" && hops == maxHops {
@@ -175,17 +171,35 @@ func (bufferPolicy) Do(req *policy.Request) (*http.Response, error) {
 	defer resp.Body.Close()
 	if resp.StatusCode >= 300 {
 		// Of an error only the beginning is of interest.
-		body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
-		resp.Body = io.NopCloser(bytes.NewReader(body))
+		body, _ := readBody(resp, maxErrorBody)
+		resp.Body = &buffered{*bytes.NewReader(body), body}
 		return resp, nil
 	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, int64(limit)+1))
+	body, err := readBody(resp, int64(limit)+1)
 	if err != nil {
 		return nil, err
 	}
 	if int64(len(body)) > int64(limit) {
 		return nil, errTooLong
 	}
-	resp.Body = io.NopCloser(bytes.NewReader(body))
+	resp.Body = &buffered{*bytes.NewReader(body), body}
 	return resp, nil
 }
+
+// readBody reads up to limit bytes, at once where their number was announced.
+func readBody(resp *http.Response, limit int64) ([]byte, error) {
+	var b bytes.Buffer
+	if n := resp.ContentLength; n > 0 {
+		b.Grow(int(min(n, limit)) + bytes.MinRead)
+	}
+	_, err := b.ReadFrom(io.LimitReader(resp.Body, limit))
+	return b.Bytes(), err
+}
+
+// buffered is a body in memory, as all are that bufferPolicy has read.
+type buffered struct {
+	bytes.Reader
+	all []byte
+}
+
+func (*buffered) Close() error { return nil }
