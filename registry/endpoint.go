@@ -36,7 +36,9 @@ func parseEndpoint(endpoint string, plainHTTP bool) (*url.URL, error) {
 	case u.Scheme == "http" && !plainHTTP && !isLoopback(u):
 		return bad("plain http is only allowed to loopback; write https://%s, or allow plain http", u.Host)
 	}
-	host := strings.ToLower(u.Host)
+	// Logins are kept under names without the port that goes without saying, and
+	// Azure's registries are known by theirs.
+	host := strings.TrimSuffix(strings.ToLower(u.Host), map[string]string{"https": ":443", "http": ":80"}[u.Scheme])
 	if host == "docker.io" || host == "index.docker.io" {
 		host = dockerHub
 	}
