@@ -249,6 +249,8 @@ func (d *artifactDir) contentsOf(ctx context.Context, at *fusefs.Inode, dir stri
 		return d.list(at, dir, a), nil
 	case d.ghost(err):
 		return contents{id: firstID}, nil
+	case d.t.writable != nil && unreadable(err):
+		d.t.hidden.hide(d.where(), d.hidingFor(digest.Digest(d.bound())), unseen)
 	}
 	return contents{}, cause(ctx, err)
 }

@@ -3,6 +3,7 @@ package fs
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"syscall"
 
@@ -11,6 +12,9 @@ import (
 
 // ghostDigest stands for the digest of what is gone.
 const ghostDigest = "gone"
+
+// unseen is hidden in a directory that somebody could not look into.
+const unseen = ""
 
 // hide takes one name out of the artifact, until the directory is removed or
 // left alone for a minute. Nothing is sent: what deletes is the removal of the
@@ -83,20 +87,25 @@ func (d *artifactDir) Rmdir(ctx context.Context, name string) syscall.Errno {
 }
 
 // emptied tells, as an error, whether names are left in an artifact's
-// directory: only an emptied one can be removed. One whose manifest is corrupt,
-// missing, or not to be read by anyone has none, and can be removed at once:
-// what keeps from pulling does not keep from cleaning up.
+// directory: only an emptied one can be removed. One whose manifest is missing has
+// none. Of one that cannot be read nobody knows: it can be removed by who looked
+// inside before, as rm -r does, since what keeps from pulling does not keep from
+// cleaning up.
 //
 // bound is what its hidden names are bound to.
 func (r *repository) emptied(ctx context.Context, where, bound string, d digest.Digest) error {
+	set := r.t.hidden.of(where)
 	a, err := r.t.artifacts.get(ctx, r.name, d)
 	switch {
-	case errors.Is(err, errNotFound), unreadable(err):
+	case errors.Is(err, errNotFound):
 		return nil
+	case unreadable(err) && set.has(bound, unseen):
+		return nil
+	case unreadable(err):
+		return fmt.Errorf("%w, as far as anybody knows: %w", errNotEmpty, err)
 	case err != nil:
 		return err
 	}
-	set := r.t.hidden.of(where)
 	for _, e := range a.root.entries {
 		if !set.has(bound, e.name) {
 			return errNotEmpty
