@@ -158,6 +158,19 @@ func TestUmountRefusesABusyMountAndEndsAFreeOne(t *testing.T) {
 	}
 }
 
+func TestUmountIsNotInItsOwnWay(t *testing.T) {
+	_, url := serveSeeded(t)
+	p, dir, _ := mountFor(t, url)
+	umount := command(t, "umount", "..")
+	umount.Dir = filepath.Join(dir, "library")
+	if out, err := umount.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+	if status := p.status(); status != exitDone {
+		t.Errorf("the mount's exit status: %d, want %d", status, exitDone)
+	}
+}
+
 func TestLazyUmountTakesABusyMountAway(t *testing.T) {
 	_, url := serveSeeded(t)
 	p, dir, _ := mountFor(t, url)

@@ -2,6 +2,8 @@ package main
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -22,16 +24,37 @@ it is, and the exit status is 1.`,
   acrfs umount --lazy /mnt/acr     even when it is in use`,
 		Args: wantArgs(1, 1, "acrfs umount /mnt/acr"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if lazy {
-				return fs.UnmountLazily(args[0])
+			dir, err := stepOut(args[0])
+			if err != nil {
+				return err
 			}
-			err := fs.Unmount(args[0])
+			if lazy {
+				return fs.UnmountLazily(dir)
+			}
+			err = fs.Unmount(dir)
 			if errors.Is(err, syscall.EBUSY) {
-				return &busyError{dir: args[0], holders: fs.Holders(cmd.Context(), args[0])}
+				return &busyError{dir: dir, holders: fs.Holders(cmd.Context(), dir)}
 			}
 			return err
 		},
 	}
 	cmd.Flags().BoolVar(&lazy, "lazy", false, "take it out of the tree at once; who uses it may finish (default no)")
 	return cmd
+}
+
+// stepOut leaves dir if this process works in it, so that it is not the one who
+// keeps the mount busy. It returns a name for dir that is good from elsewhere.
+func stepOut(dir string) (string, error) {
+	here, err := os.Getwd()
+	if err != nil {
+		return dir, nil // in a directory that is gone
+	}
+	absolute, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	if below, err := filepath.Rel(absolute, here); err != nil || !filepath.IsLocal(below) {
+		return dir, nil
+	}
+	return absolute, os.Chdir("/")
 }
