@@ -202,6 +202,30 @@ func TestBasicMode(t *testing.T) {
 	}
 }
 
+// 1.8: a mount reads from its source, and nobody gets at a blob that way whom
+// the source would not let read it.
+func TestMountNeedsTheRightToItsSource(t *testing.T) {
+	r := start(t, localacr.Config{Auth: localacr.AuthBasic, Users: []localacr.User{
+		{Name: "admin", Passwords: []string{"a"}, Admin: true},
+		{Name: "pusher", Passwords: []string{"p"}, Actions: []string{"repositories/team/*/content/read", "repositories/team/*/content/write"}},
+	}})
+	login := func(user, password, scope string) string {
+		return r.login("token", url.Values{"grant_type": {"password"}, "scope": {scope}, "username": {user}, "password": {password}}).tokenIn("access_token")
+	}
+	for _, repo := range []string{"secret", "team/base"} {
+		r.tokens["repository:"+repo+":*"] = login("admin", "a", "repository:"+repo+":*")
+	}
+	d := r.pushBlob("secret", []byte("a secret"))
+	r.pushBlob("team/base", []byte("a secret"))
+	basic := "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte("pusher:p"))
+	bearer := "Authorization: Bearer " + login("pusher", "p", "repository:secret:pull repository:team/base:pull repository:team/app:pull,push")
+	for _, who := range []string{basic, bearer} {
+		mount := "/v2/team/app/blobs/uploads/?mount=" + d + "&from="
+		r.raw("POST", mount+"secret", "", who).want(401)
+		r.raw("POST", mount+"team%2Fbase", "", who).want(201)
+	}
+}
+
 func TestUsersFileThatIsWrong(t *testing.T) {
 	for content, want := range map[string]string{
 		`{`:                        "unexpected EOF",
