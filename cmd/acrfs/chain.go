@@ -16,7 +16,8 @@ import (
 var attempt = regexp.MustCompile(`(?m)^\s*(\w+Credential): `)
 
 // nothing is what credentials of the chain say that are not there at all. The
-// others, which are not named, either end the chain or are not there.
+// others, which are not named, are not there unless they end the chain or repeat
+// what Microsoft Entra said of a login.
 var nothing = map[string]*regexp.Regexp{
 	"EnvironmentCredential":      regexp.MustCompile(`^(missing environment variable \w+|incomplete environment variable configuration.*)\s*$`),
 	"WorkloadIdentityCredential": regexp.MustCompile(`^no (client ID|token file|tenant ID) specified`),
@@ -33,7 +34,8 @@ func failedAttempts(err error) (failed []string) {
 		if i+1 < len(attempts) {
 			said = text[at[1]:attempts[i+1][0]]
 		}
-		if absent, ok := nothing[name]; ok && !absent.MatchString(said) {
+		absent, ok := nothing[name]
+		if ok && !absent.MatchString(said) || strings.Contains(said, "AADSTS") {
 			said, _, _ = strings.Cut(said, "To troubleshoot, visit ")
 			failed = append(failed, name+": "+strings.TrimRight(oneLine(errors.New(said)), ". "))
 		}

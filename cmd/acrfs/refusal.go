@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
@@ -107,13 +108,13 @@ var entraAdvice = []struct {
 
 // entraFailure says why Microsoft Entra, or the way to it, gave no token.
 func entraFailure(host, source string, err error) error {
-	text := oneLine(err)
+	text, failed := oneLine(err), failedAttempts(err)
 	var refused *azidentity.AuthenticationFailedError
-	if failed := failedAttempts(err); source == "entra" && len(failed) > 0 && !errors.As(err, &refused) && !expired.MatchString(text) {
+	if source == "entra" && len(failed) > 0 && !errors.As(err, &refused) && !strings.HasPrefix(text, "AADSTS") {
 		text = strings.Join(failed, "; ") // without those that are not there
 	}
 	about := entraSources[source]
-	byCLI := source == "azcli" || source == "entra" && strings.Contains(chainText(err), "AzureCLICredential: ")
+	byCLI := source == "azcli" || slices.ContainsFunc(failed, func(said string) bool { return strings.HasPrefix(said, "AzureCLICredential: ") })
 	switch {
 	case expired.MatchString(text) && byCLI:
 		return &refusal{fmt.Sprintf("%s: the Azure CLI login has expired (%s): run az login", host, text), err}

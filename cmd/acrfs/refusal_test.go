@@ -177,6 +177,8 @@ func TestEntraFailuresSayWhatToDo(t *testing.T) {
 			"contoso.azurecr.io: Microsoft Entra: no identity was found: run az login, or see acrfs mount --help for --auth"},
 		"nothing at all, and advertising": {"entra", chain + "WARNING: You have 2 updates available.\n\t\tERROR: Please run 'az login' to setup account.",
 			"contoso.azurecr.io: Microsoft Entra: no identity was found: run az login, or see acrfs mount --help for --auth"},
+		"another tool's login expired": {"entra", chain + "executable not found on path\n\tAzureDeveloperCLICredential: ERROR: AADSTS70043: The refresh token has expired. Trace ID: 1",
+			"contoso.azurecr.io: Microsoft Entra gave no token: AADSTS70043: The refresh token has expired."},
 		"wrong secret": {"environment", "ClientSecretCredential authentication failed.\nPOST https://login.microsoftonline.com/t/oauth2/v2.0/token\n{\n \"error\": \"invalid_client\",\n \"error_description\": \"AADSTS7000215: Invalid client secret provided. Trace ID: 1\"\n}",
 			"contoso.azurecr.io: Microsoft Entra by the AZURE_… variables gave no token: AADSTS7000215: Invalid client secret provided: check AZURE_TENANT_ID, AZURE_CLIENT_ID and the secret or certificate"},
 	} {
