@@ -57,6 +57,7 @@ func TestConformance(t *testing.T) {
 		{"end-7", "PUT /v2/a/b/manifests/v1", image, []string{"Content-Type: " + typeManifest}, 201, "", []string{"Location: /v2/a/b/manifests/" + manifest, "Docker-Content-Digest: " + manifest}},
 		{"end-7 with a layer that is not there", "PUT /v2/a/b/manifests/bad", wanting, []string{"Content-Type: " + typeManifest}, 400, "MANIFEST_BLOB_UNKNOWN", nil},
 		{"end-7 under another digest", "PUT /v2/a/b/manifests/" + zeros, image, []string{"Content-Type: " + typeManifest}, 400, "DIGEST_INVALID", nil},
+		{"end-7 under no digest, where the suite wants 400, and ACR knows no such address", "PUT /v2/a/b/manifests/sha256:baddigeststring", image, []string{"Content-Type: " + typeManifest}, 404, "", nil},
 		{"end-7 of no manifest", "PUT /v2/a/b/manifests/bad", "blah", []string{"Content-Type: " + typeManifest}, 400, "MANIFEST_INVALID", nil},
 		{"end-7 with a subject", "PUT /v2/a/b/manifests/" + localacr.DigestOf("", []byte(referrer)), referrer, []string{"Content-Type: " + typeManifest}, 201, "", []string{"OCI-Subject: " + manifest}},
 

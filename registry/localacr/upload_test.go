@@ -53,9 +53,14 @@ func TestUploadInChunks(t *testing.T) {
 	r.auth("GET", "a/b", second, "").want(204).has("Range: 0-4")
 	got = r.auth("PATCH", "a/b", second, " world", "Content-Range: 5-10").want(202).has("Range: 0-10")
 	d := localacr.DigestOf("", []byte("hello world!"))
+	// The last chunk may go with the end, and has to fit as all others do.
+	for _, bad := range []string{"0-0", "12-12", "11-12"} {
+		r.auth("PUT", "a/b", got.header.Get("Location")+"&digest="+d, "!", "Content-Range: "+bad).want(416)
+	}
+	r.auth("GET", "a/b", got.header.Get("Location"), "").want(204).has("Range: 0-10")
 	r.auth("PUT", "a/b", got.header.Get("Location")+"&digest=nonsense", "!").
 		says(400, `{"errors":[{"code":"DIGEST_INVALID","message":"provided digest did not match uploaded content","detail":"digest parsing failed"}]}`+"\n")
-	r.auth("PUT", "a/b", got.header.Get("Location")+"&digest="+url.QueryEscape(d), "!").says(201, "").
+	r.auth("PUT", "a/b", got.header.Get("Location")+"&digest="+url.QueryEscape(d), "!", "Content-Range: 11-11").says(201, "").
 		has("Location: /v2/a/b/blobs/"+d, "Docker-Content-Digest: "+d)
 	r.auth("PUT", "a/b", got.header.Get("Location")+"&digest="+url.QueryEscape(d), "!").
 		says(404, `{"errors":[{"code":"BLOB_UPLOAD_UNKNOWN","message":"blob upload unknown to registry","detail":{}}]}`+"\n")
