@@ -40,42 +40,13 @@ func (t *tree) prefetch(work func()) {
 // artifactOpened notes that someone looks into an artifact, and reads the
 // manifests of those that come next.
 func (r *repository) artifactOpened(d *artifactDir) {
-	var (
-		i     int
-		found bool
-		w     *walk
-		l     walked
-		at    func(i int) digest.Digest
-	)
+	var next []digest.Digest
 	if d.tag != "" {
-		s := r.tags.fresh()
-		if s == nil {
-			return
-		}
-		tags := s.value
-		i, found = slices.BinarySearchFunc(tags, d.tag, func(e tagEntry, tag string) int { return strings.Compare(e.name, tag) })
-		at, w = func(i int) digest.Digest { return tags[i].digest }, &r.tagWalk
-		l = walked{n: len(tags), seq: s.seq, habit: &r.t.habits.tags, orders: []func(i int) string{
-			func(i int) string { return byIno(r.tagIno(tags[i].name)) },
-		}}
+		next = r.afterTag(d.tag)
 	} else {
-		s := r.manifests.fresh()
-		if s == nil {
-			return
-		}
-		manifests := s.value.entries
-		i, found = s.value.byDigest[digest.Digest(d.name)]
-		at, w = func(i int) digest.Digest { return manifests[i].digest }, &r.manifestWalk
-		l = walked{n: len(manifests), seq: s.seq, habit: &r.t.habits.manifests, orders: []func(i int) string{
-			func(i int) string { return manifests[i].digest.String() },
-			func(i int) string { return byIno(r.manifestIno(manifests[i])) },
-		}}
+		next = r.afterManifest(digest.Digest(d.name))
 	}
-	if !found {
-		return
-	}
-	for _, next := range w.ask(i, l) {
-		dgst := at(next)
+	for _, dgst := range next {
 		if dgst == "" || r.t.artifacts.inMemory(dgst) != nil {
 			continue
 		}
@@ -85,6 +56,45 @@ func (r *repository) artifactOpened(d *artifactDir) {
 			_, _ = r.t.artifacts.get(r.t.life, r.name, dgst)
 		})
 	}
+}
+
+// afterTag returns what the tags point to that a walker wants next.
+func (r *repository) afterTag(tag string) (digests []digest.Digest) {
+	s := r.tags.fresh()
+	if s == nil {
+		return nil
+	}
+	tags := s.value
+	i, found := slices.BinarySearchFunc(tags, tag, func(e tagEntry, tag string) int { return strings.Compare(e.name, tag) })
+	if !found {
+		return nil
+	}
+	for _, next := range r.tagWalk.ask(i, walked{n: len(tags), seq: s.seq, habit: &r.t.habits.tags, orders: []func(i int) string{
+		func(i int) string { return byIno(r.tagIno(tags[i].name)) },
+	}}) {
+		digests = append(digests, tags[next].digest)
+	}
+	return digests
+}
+
+// afterManifest returns the manifests that a walker wants next.
+func (r *repository) afterManifest(dgst digest.Digest) (digests []digest.Digest) {
+	s := r.manifests.fresh()
+	if s == nil {
+		return nil
+	}
+	manifests := s.value.entries
+	i, found := s.value.byDigest[dgst]
+	if !found {
+		return nil
+	}
+	for _, next := range r.manifestWalk.ask(i, walked{n: len(manifests), seq: s.seq, habit: &r.t.habits.manifests, orders: []func(i int) string{
+		func(i int) string { return manifests[i].digest.String() },
+		func(i int) string { return byIno(r.manifestIno(manifests[i])) },
+	}}) {
+		digests = append(digests, manifests[next].digest)
+	}
+	return digests
 }
 
 // blobOpened notes that someone opens a blob, and downloads the small ones

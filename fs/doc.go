@@ -46,8 +46,8 @@
 // Whoever goes from one item to the next - repositories, artifacts, the small
 // blobs of an artifact - has the following ones fetched ahead, a few at a time,
 // in the order of the listing, of the names or of the inode numbers, whichever
-// the tool turns out to follow (walk.go, ahead.go). One item alone fetches
-// nothing ahead.
+// the tool turns out to follow (walk.go, ahead.go), and in the next list right
+// from its beginning. One item alone fetches nothing ahead.
 //
 // A registry that gave no answer at all is not asked for five seconds
 // (outage.go): what needs it fails at once, what is cached is read by digest.
