@@ -164,10 +164,16 @@ func (d *componentDir) changed(p registry.Properties) {
 	d.t.learn(d.ref(), p)
 	d.t.unlisted.note(d.path, !p.Access.CanList)
 	d.t.changedRepositories.update(d.path, factsOf(p))
-	if cat := d.t.catalog.last(); cat != nil {
-		if c := cat.value.components[d.path]; (c != nil && c.repository) != p.Access.CanList {
-			d.t.catalog.drop()
-		}
+	dropUnless(d.t.catalog, func(c *catalog) bool {
+		known := c.components[d.path]
+		return (known != nil && known.repository) == p.Access.CanList
+	})
+}
+
+// dropUnless drops a listing that a flag has made untrue.
+func dropUnless[T any](l *listing[T], right func(T) bool) {
+	if s := l.last(); s != nil && !right(s.value) {
+		l.drop()
 	}
 }
 
@@ -200,19 +206,17 @@ func (d *artifactDir) changed(p registry.Properties) {
 	d.t.learn(d.ref(), p)
 	if d.tag != "" {
 		d.repo.changedTags.update(d.tag, f)
-		if s := d.repo.tags.last(); s != nil && !f.hidden() {
-			if _, listed := s.value.find(d.tag); !listed {
-				d.repo.tags.drop()
-			}
-		}
+		dropUnless(d.repo.tags, func(l tagList) bool {
+			_, listed := l.find(d.tag)
+			return listed || f.hidden()
+		})
 	} else {
 		dgst := d.ref().Digest
 		d.repo.changedManifests.update(dgst.String(), f)
-		if s := d.repo.manifests.last(); s != nil && !f.hidden() {
-			if _, listed := s.value.find(dgst); !listed {
-				d.repo.manifests.drop()
-			}
-		}
+		dropUnless(d.repo.manifests, func(l *manifestList) bool {
+			_, listed := l.find(dgst)
+			return listed || f.hidden()
+		})
 	}
 	d.learn(f, time.Now())
 }
