@@ -24,7 +24,7 @@ func (x *exchange) getRepository() error {
 		var ok bool
 		var err error
 		if r, ok, err = v.repository(x.name); err != nil || !ok {
-			return orError(err, errRepositoryNotFound(x.name))
+			return firstError(err, errRepositoryNotFound(x.name))
 		}
 		return nil
 	})
@@ -44,7 +44,7 @@ func (x *exchange) getTag() error {
 		var ok bool
 		var err error
 		if t, ok, err = v.tag(x.name, x.ref); err != nil || !ok {
-			return orError(err, errTagUnknown())
+			return firstError(err, errTagUnknown())
 		}
 		return nil
 	})
@@ -69,7 +69,7 @@ func (x *exchange) getProperties() error {
 		var ok bool
 		var err error
 		if m, ok, err = v.manifest(x.name, x.ref); err != nil || !ok {
-			return orError(err, errManifestUnknown())
+			return firstError(err, errManifestUnknown())
 		}
 		tags = v.tagsOf(x.name, x.ref)
 		return nil
@@ -152,7 +152,7 @@ func (x *exchange) patchRepository() error {
 		var ok bool
 		var err error
 		if r, ok, err = e.repository(x.name); err != nil || !ok {
-			return orError(err, errRepositoryNotFound(x.name))
+			return firstError(err, errRepositoryNotFound(x.name))
 		}
 		p.apply(&r.Attributes)
 		return e.putRepository(x.name, r)
@@ -173,7 +173,7 @@ func (x *exchange) patchTag() error {
 		var ok bool
 		var err error
 		if t, ok, err = e.tag(x.name, x.ref); err != nil || !ok {
-			return orError(err, errTagUnknown())
+			return firstError(err, errTagUnknown())
 		}
 		p.apply(&t.Attributes)
 		return e.setTag(x.name, x.ref, t)
@@ -195,7 +195,7 @@ func (x *exchange) patchProperties() error {
 		var ok bool
 		var err error
 		if m, ok, err = e.manifest(x.name, x.ref); err != nil || !ok {
-			return orError(err, errManifestUnknown())
+			return firstError(err, errManifestUnknown())
 		}
 		p.apply(&m.Attributes)
 		p.applyQuarantine(&m.Attributes)

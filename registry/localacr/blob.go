@@ -18,7 +18,7 @@ func (x *exchange) findBlob() (blobRecord, error) {
 		return b, err
 	}
 	if kept, err := x.touched.touch(x.r.Context(), x.name, x.ref); err != nil || !kept {
-		return blobRecord{}, orError(err, errBlobUnknown())
+		return blobRecord{}, firstError(err, errBlobUnknown())
 	}
 	// It may have been collected between the look and the touch.
 	b, err := x.lookUpBlob()
@@ -43,10 +43,10 @@ func (x *exchange) lookUpBlob() (b blobRecord, err error) {
 		var ok bool
 		var err error
 		if b, ok, err = v.blob(x.name, x.ref); err != nil || !ok {
-			return orError(err, errBlobUnknown())
+			return firstError(err, errBlobUnknown())
 		}
 		if ok, err := v.mayPullBlob(x.name); err != nil || !ok {
-			return orError(err, errLocked())
+			return firstError(err, errLocked())
 		}
 		return nil
 	})

@@ -11,10 +11,10 @@ func (x *exchange) deleteTag() error {
 		var ok bool
 		var err error
 		if t, ok, err = e.tag(x.name, x.ref); err != nil || !ok {
-			return orError(err, errTagUnknown())
+			return firstError(err, errTagUnknown())
 		}
 		if ok, err := e.mayDeleteTag(x.name, x.ref); err != nil || !ok {
-			return orError(err, errLocked())
+			return firstError(err, errLocked())
 		}
 		return e.deleteTag(x.name, x.ref, instant())
 	})
@@ -32,11 +32,11 @@ func (x *exchange) deleteManifest() error {
 	}
 	err := x.store.commit.do(x.r.Context(), func(e edit) error {
 		if _, ok, err := e.manifest(x.name, x.ref); err != nil || !ok {
-			return orError(err, errManifestNotFound(x.ref))
+			return firstError(err, errManifestNotFound(x.ref))
 		}
 		doomed := e.withReferrers(x.name, x.ref)
 		if ok, err := e.mayDeleteManifests(x.name, doomed); err != nil || !ok {
-			return orError(err, errLocked())
+			return firstError(err, errLocked())
 		}
 		now := instant()
 		for _, digest := range doomed {
@@ -72,10 +72,10 @@ func (x *exchange) deleteRepository() error {
 	manifests, tags := []string{}, []string{}
 	err := x.store.commit.do(x.r.Context(), func(e edit) error {
 		if _, ok, err := e.repository(x.name); err != nil || !ok {
-			return orError(err, errRepositoryNotKnown(x.name))
+			return firstError(err, errRepositoryNotKnown(x.name))
 		}
 		if ok, err := e.mayDeleteRepository(x.name); err != nil || !ok {
-			return orError(err, errLocked())
+			return firstError(err, errLocked())
 		}
 		manifests = slices.Concat(manifests, e.all(bucketManifest, prefix(x.name)))
 		tags = slices.Concat(tags, e.all(bucketTag, prefix(x.name)))
@@ -95,10 +95,10 @@ func (x *exchange) deleteRepository() error {
 func (x *exchange) deleteBlob() error {
 	err := x.store.commit.do(x.r.Context(), func(e edit) error {
 		if _, ok, err := e.blob(x.name, x.ref); err != nil || !ok {
-			return orError(err, errBlobUnknown())
+			return firstError(err, errBlobUnknown())
 		}
 		if ok, err := e.mayDelete(x.name); err != nil || !ok {
-			return orError(err, errLocked())
+			return firstError(err, errLocked())
 		}
 		return e.unlinkBlob(x.name, x.ref)
 	})

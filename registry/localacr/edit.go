@@ -17,16 +17,6 @@ func (e edit) mark(bucket, k []byte) error { return e.tx.Bucket(bucket).Put(k, [
 
 func (e edit) remove(bucket, k []byte) error { return e.tx.Bucket(bucket).Delete(k) }
 
-// firstError is the first of errs that is one.
-func firstError(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // countUp adds to a repository's counters and sets its time. A repository
 // begins with its first manifest and ends with its last.
 func (e edit) countUp(repo string, manifests, tags int, now time.Time) error {

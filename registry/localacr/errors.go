@@ -138,3 +138,13 @@ func failed(status int) *apiError {
 	}
 	return refuse(status, "UNKNOWN", "unknown error")
 }
+
+// firstError is the first of errs that is one.
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -16,7 +16,7 @@ func (s *Server) Backdate(repo, digest string, by time.Duration) error {
 	return s.store.commit.do(context.Background(), func(e edit) error {
 		b, ok, err := e.blob(repo, digest)
 		if err != nil || !ok {
-			return orError(err, errBlobUnknown())
+			return firstError(err, errBlobUnknown())
 		}
 		return e.linkBlob(repo, digest, b.Size, b.Linked.Add(-by))
 	})

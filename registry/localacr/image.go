@@ -12,7 +12,7 @@ func (st *store) push(ctx context.Context, repo, tag string, p parsedManifest) e
 	arch, os := st.platform(p)
 	return st.commit.do(ctx, func(e edit) error {
 		if ok, err := e.mayPush(repo, tag, p.digest); err != nil || !ok {
-			return orError(err, errLocked())
+			return firstError(err, errLocked())
 		}
 		m, err := e.describe(repo, p)
 		if err != nil {

@@ -71,7 +71,7 @@ func (x *exchange) pageOfTags() ([]tagEntry, error) {
 	}
 	err = x.store.lists(func(v view) error {
 		if _, ok, err := v.repository(x.name); err != nil || !ok {
-			return orError(err, errRepositoryNotFound(x.name))
+			return firstError(err, errRepositoryNotFound(x.name))
 		}
 		w, item, err := x.walkList(v, p, digest)
 		if err != nil {
@@ -142,23 +142,15 @@ func (x *exchange) updated(v view, list Endpoint, item string) (time.Time, error
 	if list == EndpointTags {
 		t, ok, err := v.tag(x.name, item)
 		if !ok {
-			err = orError(err, errTagUnknown())
+			err = firstError(err, errTagUnknown())
 		}
 		return t.Updated, err
 	}
 	m, ok, err := v.manifest(x.name, item)
 	if !ok {
-		err = orError(err, errManifestUnknown())
+		err = firstError(err, errManifestUnknown())
 	}
 	return m.Updated, err
-}
-
-// orError is err, or the other one if err is nil.
-func orError(err, other error) error {
-	if err != nil {
-		return err
-	}
-	return other
 }
 
 func (x *exchange) listTags() error {
@@ -218,7 +210,7 @@ func (x *exchange) listManifests() error {
 	more := false
 	err = x.store.lists(func(v view) error {
 		if _, ok, err := v.repository(x.name); err != nil || !ok {
-			return orError(err, errRepositoryNotFound(x.name))
+			return firstError(err, errRepositoryNotFound(x.name))
 		}
 		w, item, err := x.walkList(v, p, "")
 		if err != nil {

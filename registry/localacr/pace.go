@@ -89,7 +89,7 @@ type pacedBody struct {
 func (b *pacedBody) Read(p []byte) (int, error) {
 	n, err := b.r.Read(p[:min(int64(len(p)), b.pace.step())])
 	if !b.x.wait(b.x.r.Context(), b.pace.due(int64(n))) {
-		return n, orError(b.x.r.Context().Err(), errClosed)
+		return n, firstError(b.x.r.Context().Err(), errClosed)
 	}
 	return n, err
 }

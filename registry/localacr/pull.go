@@ -46,16 +46,16 @@ func (v view) find(repo, ref string, accepts map[string]bool) (found, error) {
 	if !validDigest(ref) {
 		t, ok, err := v.tag(repo, ref)
 		if err != nil || !ok {
-			return f, orError(err, errManifestTagNotFound(ref))
+			return f, firstError(err, errManifestTagNotFound(ref))
 		}
 		f.tag, f.digest = ref, t.Digest
 	}
 	m, ok, err := v.manifest(repo, f.digest)
 	if err != nil || !ok {
-		return f, orError(err, errManifestNotFound(f.digest).with(struct{ Name, Revision string }{repo, f.digest}))
+		return f, firstError(err, errManifestNotFound(f.digest).with(struct{ Name, Revision string }{repo, f.digest}))
 	}
 	if ok, err := v.mayPull(repo, f.tag, f.digest); err != nil || !ok {
-		return f, orError(err, errLocked())
+		return f, firstError(err, errLocked())
 	}
 	if what, ok := ociNames[m.MediaType]; ok && !accepts[m.MediaType] {
 		return f, refuse(http.StatusNotFound, "MANIFEST_UNKNOWN", what.one+" found, but accept header does not support "+what.many)

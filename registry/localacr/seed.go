@@ -134,7 +134,7 @@ func (p planter) manifest(repo string, m wireManifest, tags ...string) (wireDesc
 		}
 		missing = slices.DeleteFunc(missing, func(tag string) bool {
 			may, mayErr := v.mayPush(repo, tag, d.Digest)
-			err = orError(err, mayErr)
+			err = firstError(err, mayErr)
 			return !may
 		})
 		return err

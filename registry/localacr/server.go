@@ -114,7 +114,7 @@ func (s *Server) Close() error {
 		err = s.touched.settle()
 	case <-patience.C: // whoever still runs may still promise
 	}
-	return orError(err, s.store.close())
+	return firstError(err, s.store.close())
 }
 
 // wait pauses a request. It returns false if the client left or the server

@@ -149,7 +149,7 @@ func (u *uploads) append(st *uploadState, r io.Reader, size int64) error {
 	}
 	n, err := copyBody(w, r)
 	if err == nil && size >= 0 && n != size {
-		return orError(f.Truncate(st.Offset), errChunkSize)
+		return firstError(f.Truncate(st.Offset), errChunkSize)
 	}
 	if err := errors.Join(err, f.Close()); err != nil {
 		return err
