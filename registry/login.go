@@ -30,7 +30,7 @@ type logins struct {
 
 	known     atomic.Pointer[login]   // nil until the first challenge
 	asked     atomic.Pointer[asked]   // what source said last; nil: ask it
-	refreshed atomic.Pointer[refresh] // what the last exchange gave, see entra.go
+	refreshed atomic.Pointer[refresh] // what the last exchange gave, see exchange.go
 	abac      atomic.Bool             // see Client.PerRepository
 	narrow    atomic.Bool             // wider tokens are refused here, see wide.go
 	tokens    *lru.Cache[string, token]

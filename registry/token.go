@@ -27,7 +27,7 @@ const (
 // Azure's token service, known by its path, and identity tokens take the
 // OAuth2 form (POST); all others the docker form (GET with Basic), and so does
 // a service that turns out not to know the former. Identities of Microsoft
-// Entra take one step more (entra.go).
+// Entra take one step more (exchange.go).
 func (l *logins) fetchToken(ctx context.Context, op string, how login, scope string, credential Credential) (token, error) {
 	if credential.Entra != nil {
 		return l.entraToken(ctx, op, how, scope, credential.Entra)
@@ -166,28 +166,6 @@ func decodeToken(body []byte, now time.Time) (value string, life time.Duration) 
 		life = shortLife
 	}
 	return value, life
-}
-
-// jwtExpiry reads exp of a JWT's payload. The signature is the registry's
-// business: a wrong expiry costs a 401, no more.
-func jwtExpiry(value string) (exp float64, ok bool) {
-	var claims struct {
-		Exp *float64 `json:"exp"`
-	}
-	decodeClaims(value, &claims)
-	if claims.Exp == nil {
-		return 0, false
-	}
-	return *claims.Exp, true
-}
-
-// Expires is until when an identity token is good, by what is written in it.
-// It is zero where nothing is known: users and passwords, opaque tokens.
-func (c Credential) Expires() time.Time {
-	if exp, ok := jwtExpiry(c.unpacked().IdentityToken); ok && exp > 0 && exp < 1<<40 {
-		return time.Unix(int64(exp), 0)
-	}
-	return time.Time{}
 }
 
 // inSeconds converts without overflow: a life of centuries is a day to us.
