@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"os/user"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -78,8 +79,20 @@ func readAuthEnvironment() authEnvironment {
 			e.azureProof = name
 		}
 	}
-	e.userHome, _ = os.UserHomeDir() // without one there are no files to read
+	e.userHome = homeOfUser()
 	return e
+}
+
+// homeOfUser is $HOME, or what the system says where that is not set, as for its
+// services. It is never the directory that we were started in.
+func homeOfUser() string {
+	if home := os.Getenv("HOME"); filepath.IsAbs(home) {
+		return home
+	}
+	if u, err := user.LookupId(strconv.Itoa(os.Getuid())); err == nil && filepath.IsAbs(u.HomeDir) {
+		return u.HomeDir
+	}
+	return "/nonexistent" // what systems write for those who have none
 }
 
 // absolutePath is path seen from where we were started, which a daemon leaves.

@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -82,6 +83,32 @@ func TestSudoSaysWhoseLoginsAreUsed(t *testing.T) {
 				t.Errorf("exit status %d", status)
 			}
 		})
+	}
+}
+
+// A service of the system's has no HOME, and its user has one. Files of the
+// directory that it runs in are nobody's logins.
+func TestLoginsWithoutHOMEAreThoseOfTheUser(t *testing.T) {
+	requireMount(t)
+	self, err := user.LookupId(strconv.Itoa(os.Getuid()))
+	if err != nil {
+		t.Skip(err)
+	}
+	here := t.TempDir()
+	if err := os.Mkdir(filepath.Join(here, ".docker"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	config := `{"auths":{"127.0.0.1:1":{"auth":"Y2k6aHVudGVyMg=="}}}`
+	if err := os.WriteFile(filepath.Join(here, ".docker", "config.json"), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := mountCommand(t, "http://127.0.0.1:1", t.TempDir(), "--auth", "docker")
+	cmd.Dir = here
+	cmd.Env = append(cmd.Env, "HOME=", "DOCKER_CONFIG=", "SUDO_UID=")
+	p := start(t, cmd)
+	want := "acrfs mount: --auth docker: no login for 127.0.0.1:1 in " + self.HomeDir + "/.docker/config.json"
+	if status := p.status(); status != exitFailed || !strings.HasPrefix(p.stderr.String(), want) {
+		t.Errorf("status %d, got %swant %s", status, p.stderr, want)
 	}
 }
 
