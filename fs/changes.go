@@ -99,7 +99,7 @@ func (c *changes) ghost(key string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	ch, ok := c.items[key]
-	return ok && ch.took && (c.keep || time.Since(c.last) < lag)
+	return ok && ch.took && (c.keep || time.Since(c.last) < lag || time.Since(ch.at) < lag)
 }
 
 // lay ghosts to rest: it was removed.
@@ -186,7 +186,7 @@ func (c *changes) prune(at time.Time) {
 		case ch.facts != nil:
 			return ch.at.Before(at)
 		case ch.took:
-			return time.Since(c.last) > lag
+			return time.Since(c.last) > lag && time.Since(ch.at) > lag
 		}
 		return time.Since(ch.at) > lag
 	})

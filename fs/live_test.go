@@ -152,3 +152,26 @@ func TestRefusalOfWhatListingsNoLongerHaveIsNoSuccess(t *testing.T) {
 	w.fails("rm -r $R/_manifests/"+image, "Device or resource busy")
 	w.run("ls $R/_manifests/" + image + "/manifest.json")
 }
+
+// TestTagsOfWhatWentWithItsSubjectGoToo at the next look, and can be removed by
+// whoever saw them.
+func TestTagsOfWhatWentWithItsSubjectGoToo(t *testing.T) {
+	for name, look := range map[string]string{"with a look": "! ls $R/_tags | grep -x sig", "without": "true"} {
+		t.Run(name, func(t *testing.T) {
+			w := mounted(t, Config{Writable: &Writable{}, MetadataTTL: time.Hour})
+			subject, err := w.client.Properties(t.Context(), registry.Ref{Repository: helloWorld, Tag: "zstd"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			raw, desc, err := w.client.Manifest(t.Context(), registry.Ref{Repository: helloWorld, Digest: w.referTo(helloWorld, subject.Digest, "signed")})
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.push(helloWorld, "sig", desc.MediaType, raw)
+			w.run("ls $R/_tags | grep -x sig && ls $R/_tags/sig && rm -r $R/_manifests/" + subject.Digest.String() + " && " + look)
+			w.run("rm -r $R/_tags/sig $R/_tags/zstd")
+			w.fails("rm -r $R/_tags/sig", "No such file")
+			w.run("ls $R/_tags | grep -x v1")
+		})
+	}
+}

@@ -223,13 +223,24 @@ func (r *repository) listedManifests(s *snapshot[*manifestList]) []manifestEntry
 
 // manifestsSince returns a listing of the manifests from after a moment.
 func (r *repository) manifestsSince(ctx context.Context, since time.Time) (*snapshot[*manifestList], error) {
-	before := r.manifests.last()
+	return listedSince(ctx, r.manifests, since, r.noteVanished)
+}
+
+// tagsSince returns a listing of the tags from after a moment.
+func (r *repository) tagsSince(ctx context.Context, since time.Time) (*snapshot[tagList], error) {
+	return listedSince(ctx, r.tags, since, r.noteVanishedTags)
+}
+
+// listedSince returns a listing from after a moment, and tells how it differs
+// from the one before.
+func listedSince[T any](ctx context.Context, l *listing[T], since time.Time, differ func(before, now T)) (*snapshot[T], error) {
+	before := l.last()
 	if before != nil && !before.at.After(since) {
-		r.manifests.drop()
+		l.drop()
 	}
-	s, err := r.manifests.get(ctx)
+	s, err := l.get(ctx)
 	if err == nil && before != nil && before.seq != s.seq {
-		r.noteVanished(before.value, s.value)
+		differ(before.value, s.value)
 	}
 	return s, err
 }
@@ -237,7 +248,7 @@ func (r *repository) manifestsSince(ctx context.Context, since time.Time) (*snap
 // noteVanished notes the manifests that a listing had and the next one lacks,
 // after a deletion of ours. What went with it, such as signatures, nobody tells.
 func (r *repository) noteVanished(before, now *manifestList) {
-	if r.t.writable == nil || r.t.writable.DryRun || r.changedManifests.recently() == 0 {
+	if !r.takesAlong() {
 		return
 	}
 	var vanished []string
@@ -247,6 +258,26 @@ func (r *repository) noteVanished(before, now *manifestList) {
 		}
 	}
 	r.changedManifests.vanish(vanished)
+}
+
+// noteVanishedTags is noteVanished for the tags, which went with such manifests.
+func (r *repository) noteVanishedTags(before, now tagList) {
+	if !r.takesAlong() {
+		return
+	}
+	var vanished []string
+	for _, e := range before {
+		if _, listed := now.find(e.name); !listed {
+			vanished = append(vanished, e.name)
+		}
+	}
+	r.changedTags.vanish(vanished)
+}
+
+// takesAlong tells whether what is missing may have gone with a manifest that
+// this mount deleted.
+func (r *repository) takesAlong() bool {
+	return r.t.writable != nil && !r.t.writable.DryRun && r.changedManifests.recently() > 0
 }
 
 // manifestsCost estimates how many requests a listing of the manifests takes,

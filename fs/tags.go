@@ -85,7 +85,7 @@ func (d *tagsDir) remove(ctx context.Context, name, where string) error {
 	if err := d.repo.emptied(ctx, where, hidingForTag(e.digest, e.facts), e.digest); err != nil {
 		return d.t.refused(ctx, "delete tag", registry.Ref{Repository: d.repo.name, Tag: name}, err)
 	}
-	if err := d.repo.deleteTag(ctx, e, at); err != nil {
+	if err := d.repo.deleteTag(ctx, e, at); err != nil && !d.repo.tagWentAlong(ctx, e, err) {
 		return err
 	}
 	d.retire(name, e.digest.String())
@@ -101,8 +101,10 @@ func (d *tagsDir) retire(name, bound string) {
 
 func (r *repository) tagIno(name string) uint64 { return inoOf("tag", r.name, name) }
 
+// known, as in manifestsDir: a manifest may have taken tags along that nobody
+// told of.
 func (d *tagsDir) known() (contents, bool) {
-	if s := d.repo.tags.fresh(); s != nil {
+	if s := d.repo.tags.fresh(); s != nil && s.at.UnixNano() > d.repo.manifestDeleted.Load() {
 		d.listAhead()
 		return d.list(s), true
 	}
@@ -111,7 +113,7 @@ func (d *tagsDir) known() (contents, bool) {
 
 func (d *tagsDir) contents(ctx context.Context) (contents, error) {
 	d.listAhead()
-	s, err := d.repo.tags.get(ctx)
+	s, err := d.repo.tagsSince(ctx, time.Unix(0, d.repo.manifestDeleted.Load()))
 	if err != nil {
 		return contents{}, cause(ctx, err)
 	}

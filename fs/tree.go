@@ -156,7 +156,11 @@ func (t *tree) repository(name string) *repository {
 		}
 		r.tags = newListing(t, func(ctx context.Context) (tagList, error) {
 			defer r.changedTags.prune(time.Now())
-			return listTags(ctx, t.registry, name)
+			list, err := listTags(ctx, t.registry, name)
+			if before := r.tags.last(); before != nil && err == nil {
+				r.noteVanishedTags(before.value, list)
+			}
+			return list, err
 		}, func(l tagList) int { return len(l) })
 		r.manifests = newListing(t, func(ctx context.Context) (*manifestList, error) {
 			defer r.changedManifests.prune(time.Now())
