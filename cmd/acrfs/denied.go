@@ -14,7 +14,8 @@ import (
 
 // deniedLog makes of many refusals few lines that help. The first of a
 // repository says what right is missing, and whom to ask; those that follow,
-// one for each file of a walk, are at debug level.
+// one for each file of a walk, are at debug level. A catalog that there is not
+// is told likewise.
 type deniedLog struct {
 	slog.Handler
 	host string
@@ -58,7 +59,7 @@ func (d *deniedLog) Handle(ctx context.Context, record slog.Record) error {
 		switch a.Key {
 		case "err":
 			err, _ = a.Value.Any().(error)
-			denied = errors.Is(err, registry.ErrDenied)
+			denied = errors.Is(err, registry.ErrDenied) || noCatalog(err)
 		case "errno":
 			denied = denied || record.Message == "change" && a.Value.String() == syscall.EACCES.Error()
 		case "path", "item":
@@ -88,6 +89,15 @@ func (d *deniedLog) Handle(ctx context.Context, record slog.Record) error {
 	return d.Handler.Handle(ctx, record)
 }
 
+// noCatalog: the registry does not say what is in it, to anybody.
+func noCatalog(err error) bool {
+	e := innermost(err)
+	return e != nil && e.Op == listRepositories && errors.Is(err, registry.ErrUnsupported)
+}
+
+// listRepositories is what package registry calls that operation.
+const listRepositories = "list repositories"
+
 // advice is what to do about a refusal, and what that is about: no second
 // refusal of the same needs telling.
 func (d *deniedLog) advice(err error, item, action string) (key, advice string) {
@@ -95,6 +105,9 @@ func (d *deniedLog) advice(err error, item, action string) (key, advice string) 
 	e := innermost(err)
 	if e != nil && (e.Login || firewalled(e) != "") {
 		return "login", who.explain(e, d.host, d.abac()).Error()
+	}
+	if noCatalog(err) {
+		return "catalog", d.host + " does not tell which repositories it has: name them with --repository; all can be walked by name"
 	}
 	words := action // of a change: delete tag, set …
 	if e != nil {
@@ -131,7 +144,7 @@ var (
 func rightFor(words string) right {
 	verb, about, _ := strings.Cut(words, " ")
 	switch {
-	case words == "list repositories":
+	case words == listRepositories:
 		return listAll
 	case verb == "delete":
 		return remove

@@ -52,6 +52,8 @@ func TestRefusedOperationsSayWhichRightIsMissing(t *testing.T) {
 			"user ci may not list the registry: name repositories with --repository, they can be walked"},
 		"another network": {anyHost, alice, false, fmt.Errorf("wrapped: %w", &registry.Error{Op: "list tags of team/app", Status: 403, Code: "DENIED", Message: "client with IP '203.0.113.7' is not allowed access.", Kind: registry.ErrDenied}), "/team/app/_tags",
 			"contoso.azurecr.io: its firewall does not let 203.0.113.7 in (403 DENIED: client with IP '203.0.113.7' is not allowed access.): have the address allowed in the registry's networking settings, or use its private endpoint"},
+		"no catalog": {"ghcr.io", token, false, fmt.Errorf("wrapped: %w", &registry.Error{Op: "list repositories", Message: "the registry has no catalog", Kind: registry.ErrUnsupported}), "/",
+			"ghcr.io does not tell which repositories it has: name them with --repository; all can be walked by name"},
 		"the login itself": {anyHost, token, false, fmt.Errorf("list tags of a: %w", &registry.Error{Op: "log in to " + anyHost, Status: 401, Message: "credentials refused", Kind: registry.ErrDenied, Login: true}), "/a/_tags",
 			"contoso.azurecr.io refused user ci (401: credentials refused): check the name and the password; a token's password may have expired, an admin account may be off"},
 	} {
@@ -89,17 +91,28 @@ func TestRefusalsAreToldOncePerRepository(t *testing.T) {
 		if got := strings.Count(out.String(), "AcrPull"); got != 2 {
 			t.Errorf("%d lines say what to do", got)
 		}
+		for range 10 {
+			log.Warn("operation failed", "op", "readdir", "path", "/", "errno", syscall.ENOTSUP.Error(),
+				"err", &registry.Error{Op: "list repositories", Kind: registry.ErrUnsupported})
+		}
+		lines(3)
+		log.Warn("operation failed", "op", "setxattr", "path", "/team", "errno", syscall.ENOTSUP.Error(),
+			"err", &registry.Error{Op: "update properties of team", Kind: registry.ErrUnsupported})
+		lines(4)
+		if got := strings.Count(out.String(), "--repository"); got != 1 {
+			t.Errorf("%d lines say how to do without a catalog\n%s", got, &out)
+		}
 		log.Warn("change", "action", "delete", "item", "team/app:v1", "errno", syscall.EACCES.Error(), "reason", "delete team/app:v1: 401")
 		log.Warn("change", "action", "delete", "item", "team/app:v2", "errno", syscall.EACCES.Error(), "reason", "delete team/app:v2: 401")
-		lines(4) // each change has its line
+		lines(6) // each change has its line
 		if got := strings.Count(out.String(), "AcrDelete"); got != 1 {
 			t.Errorf("%d lines say what deleting needs\n%s", got, &out)
 		}
 		log.Warn("operation failed", "path", "/team/app/x", "errno", "input/output error", "err", errors.New("another"))
-		lines(5)
+		lines(7)
 		time.Sleep(tellAgain)
 		fail("team/app", "v1")
-		lines(6)
+		lines(8)
 	})
 }
 
