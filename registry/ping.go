@@ -57,7 +57,11 @@ func schemeHint(c *Client, err error) error {
 	case errors.Is(err, http.ErrSchemeMismatch):
 		return &Error{Op: ours.Op, Message: "it speaks plain http; write http://" + c.Host(), Kind: ErrUnavailable}
 	case errors.As(err, &dns) && dns.IsNotFound:
-		return &Error{Op: ours.Op, Message: "there is no host " + c.endpoint.Hostname() + "; check the name", Kind: ErrUnavailable}
+		hint := "there is no host " + c.endpoint.Hostname() + "; check the name"
+		if !strings.Contains(c.endpoint.Host, ".") {
+			hint += ", or write " + c.endpoint.Hostname() + ".azurecr.io" // Azure's tools take the name alone
+		}
+		return &Error{Op: ours.Op, Message: hint, Kind: ErrUnavailable}
 	}
 	return err
 }

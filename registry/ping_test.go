@@ -58,6 +58,22 @@ func TestPingSaysWhatWouldBeRight(t *testing.T) {
 	}
 }
 
+func TestPingOfANameThatIsNotThere(t *testing.T) {
+	nowhere := transportFunc(func(r *http.Request) (*http.Response, error) {
+		return nil, &net.DNSError{Err: "no such host", Name: r.URL.Hostname(), IsNotFound: true}
+	})
+	for endpoint, want := range map[string]string{
+		"contoso":            "ask contoso: there is no host contoso; check the name, or write contoso.azurecr.io",
+		"contos.azurecr.io":  "ask contos.azurecr.io: there is no host contos.azurecr.io; check the name",
+		"http://x.localhost": "ask x.localhost: there is no host x.localhost; check the name",
+	} {
+		err := newClient(t, endpoint, func(c *Config) { c.Transport = nowhere }).Ping(t.Context())
+		if !errors.Is(err, ErrUnavailable) || err.Error() != want {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+}
+
 func TestPingAcceptsRegistries(t *testing.T) {
 	a := newAzure(t)
 	if err := newClient(t, a.URL).Ping(t.Context()); err != nil {
