@@ -244,20 +244,3 @@ func (r *repository) forgetCounts() {
 	}
 	r.t.points.Remove(registry.Ref{Repository: r.name})
 }
-
-// mayHaveGoneAlong tells whether an item that was listed and is missing now may
-// have gone with something that this mount deleted: the referrers of a subject,
-// which only the registry knows.
-func (r *repository) mayHaveGoneAlong(err error) bool {
-	return errors.Is(err, errNotFound) && r.t.writable != nil && r.changedManifests.recently() > 0
-}
-
-// tagWentAlong tells, of a tag that was listed and is missing now, whether that
-// is so because its manifest went with something that this mount deleted.
-func (r *repository) tagWentAlong(ctx context.Context, e tagEntry, err error) bool {
-	if !r.mayHaveGoneAlong(err) {
-		return false
-	}
-	_, err = r.t.propertiesSince(ctx, registry.Ref{Repository: r.name, Digest: e.digest}, time.Now())
-	return errors.Is(err, errNotFound)
-}

@@ -3,7 +3,6 @@ package fs
 import (
 	"context"
 	"errors"
-	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -117,15 +116,6 @@ func (r *repository) tagSince(ctx context.Context, name string, since time.Time)
 	return r.visibleTag(tagEntry{name: name, digest: d.properties.Digest, facts: factsOf(d.properties)}, d.at)
 }
 
-// visibleTag lays over what was learned of a tag what this mount did to it.
-func (r *repository) visibleTag(e tagEntry, at time.Time) (tagEntry, time.Time, error) {
-	var gone bool
-	if e.facts, gone = r.changedTags.apply(e.name, at, e.facts); gone {
-		return tagEntry{}, time.Time{}, errNotFound
-	}
-	return e, at, nil
-}
-
 // manifest answers for one manifest, like tag. A walk over the tags comes to
 // the manifests behind them: where the tags were listed, these are listed too.
 func (r *repository) manifest(ctx context.Context, dgst digest.Digest) (entry manifestEntry, at time.Time, err error) {
@@ -147,137 +137,6 @@ func (r *repository) manifest(ctx context.Context, dgst digest.Digest) (entry ma
 	entry = manifestEntryOf(d.properties)
 	entry.digest = dgst
 	return r.visibleManifest(entry, d.at)
-}
-
-// visibleManifest lays over what was learned of a manifest what this mount did
-// to it and to its tags.
-func (r *repository) visibleManifest(e manifestEntry, at time.Time) (manifestEntry, time.Time, error) {
-	var gone bool
-	if e.facts, gone = r.changedManifests.apply(e.digest.String(), at, e.facts); gone {
-		return manifestEntry{}, time.Time{}, errNotFound
-	}
-	if !r.changedTags.empty() {
-		e.tags = slices.DeleteFunc(slices.Clone(e.tags), func(tag string) bool {
-			// A tag's own last update is not told here; a tag that was pushed
-			// again shows with the next listing.
-			_, gone := r.changedTags.apply(tag, at, facts{})
-			return gone
-		})
-	}
-	return e, at, nil
-}
-
-// visibleTags are the tags of a snapshot that are still there.
-func (r *repository) visibleTags(s *snapshot[tagList]) tagList {
-	if r.changedTags.empty() {
-		return s.value
-	}
-	visible := make(tagList, 0, len(s.value))
-	for _, e := range s.value {
-		if e, _, err := r.visibleTag(e, s.at); err == nil {
-			visible = append(visible, e)
-		}
-	}
-	return visible
-}
-
-// visibleManifests are the manifests of a snapshot that are still there.
-func (r *repository) visibleManifests(s *snapshot[*manifestList]) []manifestEntry {
-	if r.changedManifests.empty() && r.changedTags.empty() {
-		return s.value.entries
-	}
-	visible := make([]manifestEntry, 0, len(s.value.entries))
-	for _, e := range s.value.entries {
-		if e, _, err := r.visibleManifest(e, s.at); err == nil {
-			visible = append(visible, e)
-		}
-	}
-	return visible
-}
-
-// newlyHidden tells whether this mount took an item out of listings since one
-// that has it. It is there all the same, for all but those who list.
-func newlyHidden(listed, now facts) bool { return now.hidden() && !listed.hidden() }
-
-// listedTags are the visible tags that listings show.
-func (r *repository) listedTags(s *snapshot[tagList]) tagList {
-	if r.changedTags.empty() {
-		return s.value
-	}
-	return slices.DeleteFunc(r.visibleTags(s), func(e tagEntry) bool {
-		before, _ := s.value.find(e.name)
-		return newlyHidden(before.facts, e.facts)
-	})
-}
-
-// listedManifests are the visible manifests that listings show.
-func (r *repository) listedManifests(s *snapshot[*manifestList]) []manifestEntry {
-	if r.changedManifests.empty() {
-		return r.visibleManifests(s)
-	}
-	return slices.DeleteFunc(r.visibleManifests(s), func(e manifestEntry) bool {
-		before, _ := s.value.find(e.digest)
-		return newlyHidden(before.facts, e.facts)
-	})
-}
-
-// manifestsSince returns a listing of the manifests from after a moment.
-func (r *repository) manifestsSince(ctx context.Context, since time.Time) (*snapshot[*manifestList], error) {
-	return listedSince(ctx, r.manifests, since, r.noteVanished)
-}
-
-// tagsSince returns a listing of the tags from after a moment.
-func (r *repository) tagsSince(ctx context.Context, since time.Time) (*snapshot[tagList], error) {
-	return listedSince(ctx, r.tags, since, r.noteVanishedTags)
-}
-
-// listedSince returns a listing from after a moment, and tells how it differs
-// from the one before.
-func listedSince[T any](ctx context.Context, l *listing[T], since time.Time, differ func(before, now T)) (*snapshot[T], error) {
-	before := l.last()
-	if before != nil && !before.at.After(since) {
-		l.drop()
-	}
-	s, err := l.get(ctx)
-	if err == nil && before != nil && before.seq != s.seq {
-		differ(before.value, s.value)
-	}
-	return s, err
-}
-
-// noteVanished notes the manifests that a listing had and the next one lacks,
-// after a deletion of ours. What went with it, such as signatures, nobody tells.
-func (r *repository) noteVanished(before, now *manifestList) {
-	if !r.takesAlong() {
-		return
-	}
-	var vanished []string
-	for _, e := range before.entries {
-		if _, listed := now.find(e.digest); !listed {
-			vanished = append(vanished, e.digest.String())
-		}
-	}
-	r.changedManifests.vanish(vanished)
-}
-
-// noteVanishedTags is noteVanished for the tags, which went with such manifests.
-func (r *repository) noteVanishedTags(before, now tagList) {
-	if !r.takesAlong() {
-		return
-	}
-	var vanished []string
-	for _, e := range before {
-		if _, listed := now.find(e.name); !listed {
-			vanished = append(vanished, e.name)
-		}
-	}
-	r.changedTags.vanish(vanished)
-}
-
-// takesAlong tells whether what is missing may have gone with a manifest that
-// this mount deleted.
-func (r *repository) takesAlong() bool {
-	return r.t.writable != nil && !r.t.writable.DryRun && r.changedManifests.recently() > 0
 }
 
 // manifestsCost estimates how many requests a listing of the manifests takes,

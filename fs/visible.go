@@ -1,0 +1,98 @@
+package fs
+
+import (
+	"slices"
+	"time"
+)
+
+// What a repository shows: what was learned of it, with what this mount did
+// since laid over.
+
+// visibleTag lays over what was learned of a tag what this mount did to it.
+func (r *repository) visibleTag(e tagEntry, at time.Time) (tagEntry, time.Time, error) {
+	var gone bool
+	if e.facts, gone = r.changedTags.apply(e.name, at, e.facts); gone {
+		return tagEntry{}, time.Time{}, errNotFound
+	}
+	return e, at, nil
+}
+
+// visibleManifest lays over what was learned of a manifest what this mount did
+// to it and to its tags.
+func (r *repository) visibleManifest(e manifestEntry, at time.Time) (manifestEntry, time.Time, error) {
+	var gone bool
+	if e.facts, gone = r.changedManifests.apply(e.digest.String(), at, e.facts); gone {
+		return manifestEntry{}, time.Time{}, errNotFound
+	}
+	if !r.changedTags.empty() {
+		e.tags = slices.DeleteFunc(slices.Clone(e.tags), func(tag string) bool {
+			// A tag's own last update is not told here; a tag that was pushed
+			// again shows with the next listing.
+			_, gone := r.changedTags.apply(tag, at, facts{})
+			return gone
+		})
+	}
+	return e, at, nil
+}
+
+// visibleTags are the tags of a snapshot that are still there.
+func (r *repository) visibleTags(s *snapshot[tagList]) tagList {
+	if r.changedTags.empty() {
+		return s.value
+	}
+	visible := make(tagList, 0, len(s.value))
+	for _, e := range s.value {
+		if e, _, err := r.visibleTag(e, s.at); err == nil {
+			visible = append(visible, e)
+		}
+	}
+	return visible
+}
+
+// visibleManifests are the manifests of a snapshot that are still there.
+func (r *repository) visibleManifests(s *snapshot[*manifestList]) []manifestEntry {
+	if r.changedManifests.empty() && r.changedTags.empty() {
+		return s.value.entries
+	}
+	visible := make([]manifestEntry, 0, len(s.value.entries))
+	for _, e := range s.value.entries {
+		if e, _, err := r.visibleManifest(e, s.at); err == nil {
+			visible = append(visible, e)
+		}
+	}
+	return visible
+}
+
+// listedTags are the visible tags that listings show.
+func (r *repository) listedTags(s *snapshot[tagList]) tagList {
+	if r.changedTags.empty() {
+		return s.value
+	}
+	return withoutHidden(r.visibleTags(s), func(e tagEntry) bool {
+		before, _ := s.value.find(e.name)
+		return newlyHidden(before.facts, e.facts)
+	})
+}
+
+// listedManifests are the visible manifests that listings show.
+func (r *repository) listedManifests(s *snapshot[*manifestList]) []manifestEntry {
+	if r.changedManifests.empty() {
+		return r.visibleManifests(s)
+	}
+	return withoutHidden(r.visibleManifests(s), func(e manifestEntry) bool {
+		before, _ := s.value.find(e.digest)
+		return newlyHidden(before.facts, e.facts)
+	})
+}
+
+// newlyHidden tells whether this mount took an item out of listings since one
+// that has it. It is there all the same, for all but those who list.
+func newlyHidden(listed, now facts) bool { return now.hidden() && !listed.hidden() }
+
+// withoutHidden never changes what it is given, which may be the snapshot's own.
+func withoutHidden[S ~[]E, E any](entries S, hidden func(E) bool) S {
+	if !slices.ContainsFunc(entries, hidden) {
+		return entries
+	}
+	return slices.DeleteFunc(slices.Clone(entries), hidden)
+}
