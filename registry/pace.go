@@ -13,8 +13,6 @@ const (
 	// maxPause bounds how long one 429 holds up everybody. Its own operation
 	// may wait longer.
 	maxPause = time.Minute
-	// paceWindow is how far back requests are counted. Azure counts by minute.
-	paceWindow = time.Minute
 	// freely: a pace that has come up to here is none.
 	freely rate.Limit = 1000
 )
@@ -22,8 +20,8 @@ const (
 // pacer is the one budget of requests to the registry that all operations
 // share. It knows no limit until the first 429, unless the user set one. Then
 // nothing is sent before the registry wants to be asked again, and from there on
-// requests are spread in time. The pace is what the registry took until then, as
-// a mean up to that moment; it doubles every minute, so that a registry that has
+// requests are spread in time. The pace is what the registry took lately, as a
+// mean up to that moment; it doubles every minute, so that a registry that has
 // become idle again is soon asked freely.
 type pacer struct {
 	max rate.Limit // that the user allows; Inf: any
@@ -34,8 +32,7 @@ type pacer struct {
 	grown  time.Time // when the bucket's limit was last raised
 	resume time.Time // nothing is sent before
 	pauses int
-	since  time.Time // that requests are counted, of the last paceWindow
-	sent   float64   // requests since then
+	taken  tally // requests that were not refused
 }
 
 // newPacer returns one that lets perSecond requests go in a second, with 0 any.
@@ -89,13 +86,7 @@ func (p *pacer) send(t ticket) bool {
 	if t.pause != p.pauses {
 		return false
 	}
-	switch now := time.Now(); {
-	case p.sent == 0:
-		p.since = now
-	case now.Sub(p.since) > paceWindow:
-		p.since, p.sent = now.Add(-paceWindow/2), p.sent/2
-	}
-	p.sent++
+	p.taken.add(time.Now(), 1)
 	return true
 }
 
@@ -104,16 +95,16 @@ func (p *pacer) send(t ticket) bool {
 func (p *pacer) refused(t ticket, pause time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	now := time.Now()
+	p.taken.add(now, -1)
 	if t.pause != p.pauses {
 		return // it was on its way before the registry could be spared it
 	}
 	pause = min(pause, maxPause)
-	now := time.Now()
-	limit := min(p.max, rate.Limit(max(1, p.sent-1)/(now.Sub(p.since)+pause).Seconds()))
+	limit := min(p.max, p.taken.rate(now, pause))
 	p.pauses++
 	p.resume = now.Add(pause)
 	p.bucket, p.grown = newBucket(limit), p.resume
-	p.since, p.sent = p.resume, 0
 	p.log.Warn("the registry wants fewer requests", "pause", pause.Round(time.Millisecond), "then_per_second", math.Round(float64(limit)*100)/100)
 }
 
@@ -133,4 +124,37 @@ func (p *pacer) grow(now time.Time) {
 		p.bucket.SetLimitAt(now, limit)
 		p.bucket.SetBurstAt(now, max(1, int(limit)))
 	}
+}
+
+// tally counts requests of the last minute, which is what Azure counts by, in
+// slots of a tenth of a second. The zero value is ready for use.
+type tally struct {
+	slots [600]int
+	last  int64 // the number of the latest slot, since 1970
+}
+
+const slot = time.Minute / time.Duration(len(tally{}.slots))
+
+func (c *tally) add(now time.Time, n int) {
+	number, slots := now.UnixNano()/int64(slot), int64(len(c.slots))
+	for c.last = max(c.last, number-slots); c.last < number; {
+		c.last++
+		c.slots[c.last%slots] = 0
+	}
+	c.slots[number%slots] += n
+}
+
+// rate returns what a registry takes that refused a request now and wants no
+// other during the pause. Nobody knows how far back it counts. But no part of
+// the minute and the pause after it was too much for it, and the busiest of
+// them tells most.
+func (c *tally) rate(now time.Time, pause time.Duration) rate.Limit {
+	c.add(now, 0)
+	sum, best := 0, 0.0
+	for back := range int64(len(c.slots)) {
+		sum += c.slots[(c.last-back)%int64(len(c.slots))]
+		span := time.Duration(back+1)*slot + pause
+		best = max(best, float64(max(1, sum))/span.Seconds())
+	}
+	return rate.Limit(best)
 }

@@ -185,6 +185,48 @@ func TestNobodyWaitsForATurnInVain(t *testing.T) {
 	})
 }
 
+// The pace is what the registry took, whether it counts by second or by minute,
+// and whatever there was before.
+func TestPaceIsWhatTheRegistryTook(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		seldom int // requests, one each second
+		burst  int // in a tenth of a second
+		pause  time.Duration
+		lo, hi rate.Limit
+	}{
+		{"a minute's worth at once", 0, 1000, 59 * time.Second, 15, 17},
+		{"a second's worth at once", 0, 50, time.Second, 40, 50},
+		{"a second's worth, seldom before", 30, 50, time.Second, 40, 50},
+		{"the rest of a minute's worth", 30, 970, 29 * time.Second, 15, 34},
+		{"nothing", 0, 1, time.Second, 0.5, 1},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPacer(0, slog.New(slog.DiscardHandler))
+				ask := func() ticket {
+					tk, ok := p.take(time.Now(), time.Time{})
+					if !ok || !p.send(tk) {
+						t.Fatal("it has to wait before anything was refused")
+					}
+					return tk
+				}
+				for range row.seldom {
+					ask()
+					time.Sleep(time.Second)
+				}
+				for range row.burst {
+					ask()
+				}
+				p.refused(ask(), row.pause)
+				if got := p.bucket.Limit(); got < row.lo || got > row.hi {
+					t.Errorf("%v a second, want %v to %v", got, row.lo, row.hi)
+				}
+			})
+		})
+	}
+}
+
 // Whatever a registry refuses, and however it says so, a pace is between one
 // request in a pause and the limit.
 func TestPaceStaysWithinReason(t *testing.T) {
@@ -202,7 +244,7 @@ func TestPaceStaysWithinReason(t *testing.T) {
 			if rand.IntN(3) == 0 {
 				p.refused(tk, time.Duration(rand.Int64N(int64(2*time.Hour))))
 			}
-			if limit := p.bucket.Limit(); limit < rate.Limit(1/(2*paceWindow.Seconds())) || limit > 100 {
+			if limit := p.bucket.Limit(); limit < rate.Limit(1/(2*maxPause.Seconds())) || limit > 100 {
 				t.Fatalf("%v requests in a second", limit)
 			}
 		}

@@ -232,6 +232,7 @@ type serveFlags struct {
 	storageHost string
 	latency     time.Duration
 	bandwidth   rateValue
+	throttle    requestsValue
 	listLag     time.Duration
 
 	gc bool
@@ -260,6 +261,7 @@ func (s *serveFlags) bind(flags *pflag.FlagSet, env environment) {
 	flags.StringVar(&s.storageHost, "storage-host", "", "`host` of the signed URLs (default localhost when called 127.0.0.1, else the same)")
 	flags.DurationVar(&s.latency, "latency", 0, "delay every answer by this much (default 0s)")
 	flags.Var(&s.bandwidth, "bandwidth", "send and take at most this much per second and connection, like 25MiB (default without limit)")
+	flags.Var(&s.throttle, "throttle", "answer more requests than these with 429, like 1000/min or 20 a second (default none; ACR's tiers take 1000, 3000 and 10000/min)")
 	flags.DurationVar(&s.listLag, "list-lag", 0, "show in lists what was there this long ago, as ACR may (default 0s)")
 
 	flags.BoolVar(&s.gc, "gc", false, "remove blobs that no manifest needs, now and every hour (default only on SIGUSR1)")

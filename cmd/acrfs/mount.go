@@ -143,7 +143,7 @@ func (m *mountFlags) client(endpoint string, source registry.CredentialSource, l
 		Logger:       logger,
 		UserAgent:    userAgent(),
 		ThrottleWait: m.writable.throttleWait,
-		RequestRate:  float64(m.requestRate),
+		RequestRate:  m.requestRate.perSecond(),
 	}
 	client, err := registry.New(config)
 	if err == nil {

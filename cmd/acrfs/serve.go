@@ -117,6 +117,9 @@ func (s *serveFlags) open(ctx context.Context, logger *slog.Logger, stdout io.Wr
 		Latency:     s.latency,
 		Bandwidth:   int64(s.bandwidth),
 		ListLag:     s.listLag,
+
+		Throttle:     s.throttle.count,
+		ThrottleSpan: s.throttle.per,
 	}
 	if s.gc {
 		config.CollectEvery = collectEvery

@@ -51,7 +51,7 @@ func TestBadUsageIsOneLineAndStatus2(t *testing.T) {
 		"mount --max-deletes 3 a b":          `acrfs mount: --max-deletes needs --writable: a read-only mount changes nothing`,
 		"mount --throttle-wait 0s a b":       `acrfs mount: --throttle-wait "0s": want a duration above zero, like 5m`,
 		"mount --request-rate 0 a b":         `acrfs mount: --request-rate "0": want requests in a second or a minute like 50 or 900/min`,
-		"mount --request-rate 5/min a b":     `acrfs mount: --request-rate "5/min": want requests in a second or a minute like 50 or 900/min`,
+		"serve --throttle many":              `acrfs serve: --throttle "many": want requests in a second or a minute like 50 or 900/min`,
 		"mount --request-rate 10/h a b":      `acrfs mount: --request-rate "10/h": want requests in a second or a minute like 50 or 900/min`,
 		"umount":                             `acrfs umount: too few arguments: want acrfs umount /mnt/acr`,
 		"refresh a b":                        `acrfs refresh: too many arguments, from "b" on: want acrfs refresh /mnt/acr`,

@@ -6,6 +6,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // errValue is all that a flag's value says about bad input; flagError knows
@@ -78,30 +79,43 @@ func (v *sizeValue) Set(s string) error {
 func (v *sizeValue) String() string { return v.text }
 func (v *sizeValue) Type() string   { return "size" }
 
-// requestsValue is a flag in requests per second; zero is without limit.
-type requestsValue float64
+// requestsValue is a flag for so many requests in a second or in a minute; zero
+// is without limit.
+type requestsValue struct {
+	count int
+	per   time.Duration
+}
 
 func (v *requestsValue) Set(s string) error {
-	number, perMinute := strings.CutSuffix(s, "/min")
-	if !perMinute {
-		number = strings.TrimSuffix(s, "/s")
+	number, per := s, time.Second
+	if n, ok := strings.CutSuffix(s, "/min"); ok {
+		number, per = n, time.Minute
+	} else if n, ok := strings.CutSuffix(s, "/s"); ok {
+		number = n
 	}
-	n, err := strconv.ParseFloat(number, 64)
-	if perMinute {
-		n /= 60
-	}
-	if err != nil || !(n >= 0.1 && n <= 1e6) {
+	count, err := strconv.ParseUint(number, 10, 31)
+	if err != nil || count == 0 {
 		return errValue
 	}
-	*v = requestsValue(n)
+	*v = requestsValue{int(count), per}
 	return nil
 }
 
-func (v *requestsValue) String() string {
-	if *v == 0 {
-		return ""
+func (v *requestsValue) perSecond() float64 {
+	if v.count == 0 {
+		return 0
 	}
-	return strconv.FormatFloat(float64(*v), 'g', 4, 64) + "/s"
+	return float64(v.count) / v.per.Seconds()
+}
+
+func (v *requestsValue) String() string {
+	switch {
+	case v.count == 0:
+		return ""
+	case v.per == time.Minute:
+		return strconv.Itoa(v.count) + "/min"
+	}
+	return strconv.Itoa(v.count) + "/s"
 }
 func (v *requestsValue) Type() string { return "requests" }
 

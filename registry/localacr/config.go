@@ -74,6 +74,13 @@ type Config struct {
 	Latency   time.Duration
 	Bandwidth int64
 
+	// Throttle is how many requests are answered in each ThrottleSpan, those
+	// for signed URLs left out; the rest get a 429 that says when the next one
+	// begins. ACR's tiers take 1,000, 3,000 and 10,000 reads a minute. Zero:
+	// any number; a ThrottleSpan of zero is a minute.
+	Throttle     int
+	ThrottleSpan time.Duration
+
 	// ListLag shows lists as they would have been that long ago, as ACR's may
 	// be after a push or a deletion. Whoever asks for one thing by its name
 	// sees it as it is. Zero: lists do not lag.
@@ -121,8 +128,11 @@ func (cfg Config) check() (Config, error) {
 			return cfg, fmt.Errorf("localacr: %q; want host or host:port", host)
 		}
 	}
-	if cfg.TokenLife < 0 || cfg.Latency < 0 || cfg.Bandwidth < 0 || cfg.CollectAfter < 0 || cfg.CollectEvery < 0 || cfg.ListLag < 0 {
-		return cfg, fmt.Errorf("localacr: negative TokenLife, Latency, Bandwidth, CollectAfter, CollectEvery or ListLag")
+	if cfg.TokenLife < 0 || cfg.Latency < 0 || cfg.Bandwidth < 0 || cfg.CollectAfter < 0 || cfg.CollectEvery < 0 || cfg.ListLag < 0 || cfg.Throttle < 0 || cfg.ThrottleSpan < 0 {
+		return cfg, fmt.Errorf("localacr: negative TokenLife, Latency, Bandwidth, CollectAfter, CollectEvery, ListLag, Throttle or ThrottleSpan")
+	}
+	if cfg.ThrottleSpan == 0 {
+		cfg.ThrottleSpan = time.Minute
 	}
 	if cfg.CollectAfter == 0 {
 		cfg.CollectAfter = time.Hour

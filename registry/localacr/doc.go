@@ -8,7 +8,7 @@ that tests it cannot be wrong together.
 # A request's way
 
 	ServeHTTP      exchange.go   counts and logs; one exchange per request
-	  misbehave    misbehave.go  a Fault that struck, latency
+	  misbehave    misbehave.go  a Fault that struck, latency; throttle.go counts
 	  parseRoute   route.go      the escaped path; 404 in plain text comes before any login
 	  operations   operation.go  the API in one table: method and endpoint, the access needed, who answers
 	  authorize    auth.go       a challenge, or what the caller may do; entra.go checks Microsoft

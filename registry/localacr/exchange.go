@@ -60,7 +60,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // serve sends the request through the stations that every request passes.
 func (x *exchange) serve(fate fate) {
-	if !x.misbehave() {
+	if !x.misbehave() || !x.withinLimits() {
 		return
 	}
 	switch fate {

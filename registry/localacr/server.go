@@ -15,6 +15,7 @@ type Server struct {
 	cursors  *cursors
 	touched  *touched
 	lanes    *lanes
+	throttle *throttle
 	counters counters
 
 	closing   chan struct{} // closed by Close: ends every wait
@@ -45,14 +46,15 @@ func Open(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		cfg:     cfg,
-		store:   st,
-		uploads: newUploads(st.files.uploads, st.stateKey),
-		cursors: newCursors(),
-		touched: newTouched(cfg.CollectAfter, st, lastUpload),
-		lanes:   newLanes(cfg.Bandwidth),
-		closing: make(chan struct{}),
-		idle:    make(chan struct{}),
+		cfg:      cfg,
+		store:    st,
+		uploads:  newUploads(st.files.uploads, st.stateKey),
+		cursors:  newCursors(),
+		touched:  newTouched(cfg.CollectAfter, st, lastUpload),
+		lanes:    newLanes(cfg.Bandwidth),
+		throttle: &throttle{most: cfg.Throttle, span: cfg.ThrottleSpan},
+		closing:  make(chan struct{}),
+		idle:     make(chan struct{}),
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s.endChores = cancel
