@@ -134,8 +134,11 @@ func (r *repository) deleteManifest(ctx context.Context, e manifestEntry) error 
 			if err := r.lockedTag(ctx, e.digest, e.tags); err != nil {
 				return err
 			}
-			if err := r.lockedWithout(ctx, e); err != nil || r.t.writable.AllowOrphaning {
+			if err := r.lockedWithout(ctx, e); err != nil {
 				return err
+			}
+			if r.t.writable.AllowOrphaning {
+				return r.lockedReferrer(ctx, e.digest)
 			}
 			why, err := r.neededBy(ctx, e.digest)
 			if err == nil && why != "" {

@@ -91,7 +91,7 @@
 // while a tool that only unlinks deletes nothing; and rsync, which might be
 // copying in the wrong direction, removes no directory either (astray.go). A
 // manifest that something live needs is EBUSY, and one of which that cannot be
-// known, because a live index cannot be read, is EIO (live.go).
+// known, because a live index cannot be read, is EIO (live.go, relations.go).
 //
 // What was changed is laid over the snapshots (changes.go) instead of fetching
 // them again: lists lag behind changes, and a thousand deletions must not fetch

@@ -6,13 +6,9 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sync/errgroup"
-
-	"github.com/acrfs/acrfs/registry"
 )
 
 // What is live in a repository: a manifest that a tag or a delete-lock holds,
@@ -25,188 +21,23 @@ import (
 // liveTrust is how old the listing may be that says what is live.
 const liveTrust = 10 * time.Second
 
-// indexReads is how many indexes are read at the same time.
-const indexReads = 8
-
-// relations are what each manifest of a repository belongs to.
-type relations struct {
-	// The indexes that point to a manifest, and the referrers of it that a
-	// lock, their own or that of a tag, keeps with all that they refer to.
-	parents map[digest.Digest][]digest.Digest
-	// The indexes that cannot be read, and why: what they point to is unknown.
-	unread map[digest.Digest]error
-	// The tags on manifests that the listing hides.
-	hidden map[digest.Digest][]datedTag
-}
-
-type datedTag struct {
-	tagEntry
-	at time.Time
-}
-
-// relationsMemory remembers relations for as long as they hold.
-type relationsMemory struct {
-	mu    sync.Mutex // guards what follows
-	seq   uint64     // of the snapshot of the manifests
-	flags [2]uint64  // of those that this mount has set since, on manifests and on tags
-	known *relations
-}
-
-// related returns the relations within a snapshot. Every index and every locked
-// manifest of the repository is read, once: their contents are cached by digest.
-func (r *repository) related(ctx context.Context, s *snapshot[*manifestList]) (*relations, error) {
-	m, flags := &r.relations, [2]uint64{r.changedManifests.flagsSet(), r.changedTags.flagsSet()}
-	m.mu.Lock()
-	known := m.known
-	if known != nil && m.seq == s.seq && m.flags == flags {
-		defer m.mu.Unlock()
-		return known, nil
-	}
-	m.mu.Unlock()
-
-	known, err := r.relate(ctx, s)
+// lockedReferrer says which referrer a lock keeps that the deletion of a manifest
+// would take along, nil when there is none. --allow-orphaning does not lift locks.
+func (r *repository) lockedReferrer(ctx context.Context, d digest.Digest) error {
+	_, known, err := r.relatedNow(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("find out what is needed: %w", err)
+		return err
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.seq, m.flags, m.known = s.seq, flags, known
-	return known, nil
-}
-
-func (r *repository) relate(ctx context.Context, s *snapshot[*manifestList]) (*relations, error) {
-	tags, err := r.tags.get(ctx)
-	if err != nil {
-		return nil, err
-	}
-	hidden, locked := r.taggedUnlisted(tags, s), r.lockedByTag(tags)
-	keeps := func(e manifestEntry) bool { return e.locked() || locked[e.digest] }
-	var toRead []manifestEntry
-	for _, e := range r.visibleManifests(s) {
-		if isIndex(e.mediaType) || keeps(e) {
-			toRead = append(toRead, e)
-		}
-	}
-	for d := range hidden {
-		toRead = append(toRead, manifestEntry{digest: d})
-	}
-	var mu sync.Mutex    // guards what follows
-	var kept []*artifact // by a lock
-	known := &relations{parents: make(map[digest.Digest][]digest.Digest), unread: make(map[digest.Digest]error), hidden: hidden}
-	reads, readCtx := errgroup.WithContext(ctx)
-	reads.SetLimit(indexReads)
-	for _, e := range toRead {
-		reads.Go(func() error {
-			if e.mediaType == "" { // hidden: nobody told
-				var err error
-				if e, _, err = r.manifest(readCtx, e.digest); err != nil || !isIndex(e.mediaType) && !keeps(e) {
-					return ignoreNotFound(err)
-				}
-			}
-			a, err := r.t.artifacts.get(readCtx, r.name, e.digest)
-			mu.Lock()
-			defer mu.Unlock()
-			switch {
-			case err == nil:
-				known.addChildren(a)
-				if keeps(e) {
-					kept = append(kept, a)
-				}
-			case !unreadable(err):
-				return ignoreNotFound(err) // gone since it was listed
-			case isIndex(e.mediaType):
-				known.unread[e.digest] = err
-			}
-			return nil
-		})
-	}
-	if err := reads.Wait(); err != nil {
-		return nil, err
-	}
-	for _, a := range kept {
-		if err := r.keepSubjects(ctx, known, a); err != nil {
-			return nil, err
-		}
-	}
-	return known, nil
-}
-
-// keepSubjects notes what a referrer that a lock keeps refers to, and what that
-// refers to: the deletion of any of them would take it along.
-func (r *repository) keepSubjects(ctx context.Context, known *relations, a *artifact) error {
-	for a.parsed.subject != nil {
-		subject := a.parsed.subject.Digest
-		if slices.Contains(known.parents[subject], a.digest) {
-			return nil // been here, from another referrer
-		}
-		known.parents[subject] = append(known.parents[subject], a.digest)
-		next, err := r.t.artifacts.get(ctx, r.name, subject)
-		switch {
-		case errors.Is(err, errNotFound), unreadable(err):
-			return nil // the registry knows no further, nor does anybody
-		case err != nil:
-			return err
-		}
-		a = next
+	if referrer, ok := known.kept[d]; ok {
+		return fmt.Errorf("%w: it would go along, or what refers to it: referrer %s", errLocked, referrer)
 	}
 	return nil
-}
-
-func ignoreNotFound(err error) error {
-	if errors.Is(err, errNotFound) {
-		return nil
-	}
-	return err
-}
-
-func (k *relations) addChildren(a *artifact) {
-	for _, child := range a.parsed.children {
-		k.parents[child.Digest] = append(k.parents[child.Digest], a.digest)
-	}
-}
-
-// unreadable tells errors that the next try will not mend.
-func unreadable(err error) bool {
-	for _, lasting := range []error{registry.ErrCorrupt, registry.ErrLocked, registry.ErrDenied, registry.ErrUnsupported} {
-		if errors.Is(err, lasting) {
-			return true
-		}
-	}
-	return false
-}
-
-// taggedUnlisted are the manifests that the listing hides although a listed tag
-// points to them: of a hidden index, the images are needed all the same.
-func (r *repository) taggedUnlisted(tags *snapshot[tagList], s *snapshot[*manifestList]) map[digest.Digest][]datedTag {
-	hidden := make(map[digest.Digest][]datedTag)
-	for _, tag := range r.visibleTags(tags) {
-		if _, listed := s.value.find(tag.digest); !listed && tag.digest != "" {
-			hidden[tag.digest] = append(hidden[tag.digest], datedTag{tag, tags.at})
-		}
-	}
-	return hidden
-}
-
-// lockedByTag are the manifests that the lock of a tag protects.
-func (r *repository) lockedByTag(tags *snapshot[tagList]) map[digest.Digest]bool {
-	locked := make(map[digest.Digest]bool)
-	for _, tag := range r.visibleTags(tags) {
-		if tag.locked() {
-			locked[tag.digest] = true
-		}
-	}
-	return locked
 }
 
 // neededBy tells which live item needs a manifest, "" when none does. Where that
 // cannot be known, because a live index cannot be read, it is an error.
 func (r *repository) neededBy(ctx context.Context, d digest.Digest) (string, error) {
-	// However long a listing is believed otherwise.
-	s, err := r.manifestsSince(ctx, time.Now().Add(-liveTrust))
-	if err != nil {
-		return "", err
-	}
-	known, err := r.related(ctx, s)
+	s, known, err := r.relatedNow(ctx)
 	if err != nil {
 		return "", err
 	}

@@ -97,46 +97,52 @@ func (w *world) referTo(repo string, subject digest.Digest, note string) digest.
 // might refuse that by itself, or not.
 func TestWhatALockKeepsIsKeptWithAllItRefersTo(t *testing.T) {
 	const repo = "charts/hello"
-	for name, lock := range map[string]func(w *world, referrer digest.Digest) (item, unlock string){
-		"on the referrer": func(w *world, referrer digest.Digest) (string, string) {
+	for name, lock := range map[string]func(w *world, referrer digest.Digest) (item string){
+		"on the referrer": func(w *world, referrer digest.Digest) string {
 			w.set(registry.Ref{Repository: repo, Digest: referrer}, noDelete)
-			return "a lock", "$M/" + repo + "/_manifests/" + referrer.String()
+			return "_manifests/" + referrer.String()
 		},
-		"on its tag": func(w *world, referrer digest.Digest) (string, string) {
-			raw, desc, err := w.client.Manifest(t.Context(), registry.Ref{Repository: repo, Digest: referrer})
+		"on its tag": func(w *world, referrer digest.Digest) string {
+			raw, desc, err := w.client.Manifest(w.t.Context(), registry.Ref{Repository: repo, Digest: referrer})
 			if err != nil {
-				t.Fatal(err)
+				w.t.Fatal(err)
 			}
 			w.push(repo, "kept", desc.MediaType, raw)
 			w.set(registry.Ref{Repository: repo, Tag: "kept"}, noDelete)
-			return "tag kept", "$M/" + repo + "/_tags/kept"
+			return "_tags/kept"
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			w := mounted(t, Config{Writable: &Writable{}})
-			subject, err := w.client.Properties(t.Context(), registry.Ref{Repository: repo, Tag: "0.1.0"})
-			if err != nil {
-				t.Fatal(err)
-			}
-			first := w.referTo(repo, subject.Digest, "of the chart")
-			second := w.referTo(repo, first, "of what refers to the chart")
-			what, item := lock(w, second)
-			w.run("rm -r $M/" + repo + "/_tags/0.1.0")
-			for _, d := range []digest.Digest{subject.Digest, first} {
-				w.fails("rm -r $M/"+repo+"/_manifests/"+d.String(), "Device or resource busy")
-			}
-			if n := w.requests(http.MethodDelete); n != 1 {
-				t.Errorf("%d deletions were sent, want that of the tag", n)
-			}
-			if want := "held by " + what; !strings.Contains(w.log.String(), want) {
-				t.Errorf("the log does not say %q", want)
-			}
-			// Lifted here, it is lifted at once.
-			w.run("setfattr -n user.acr.can_delete -v true " + item + " && rm -r $M/" + repo + "/_manifests/" + subject.Digest.String())
-			if left := w.manifestsOrNone(repo); left != 0 {
-				t.Errorf("%d manifests are left", left)
-			}
-		})
+		t.Run(name, func(t *testing.T) { keepsAll(t, Writable{}, "Device or resource busy", lock) })
+		// Who may leave orphans may not lift locks.
+		t.Run(name+", orphaning", func(t *testing.T) { keepsAll(t, Writable{AllowOrphaning: true}, "Operation not permitted", lock) })
+	}
+}
+
+// keepsAll refuses the deletion of all that a referrer of a referrer needs.
+func keepsAll(t *testing.T, writable Writable, words string, lock func(w *world, referrer digest.Digest) (item string)) {
+	const repo = "charts/hello"
+	w := mounted(t, Config{Writable: &writable})
+	subject, err := w.client.Properties(t.Context(), registry.Ref{Repository: repo, Tag: "0.1.0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := w.referTo(repo, subject.Digest, "of the chart")
+	second := w.referTo(repo, first, "of what refers to the chart")
+	item := lock(w, second)
+	w.run("rm -r $M/" + repo + "/_tags/0.1.0")
+	for _, d := range []digest.Digest{subject.Digest, first} {
+		w.fails("rm -r $M/"+repo+"/_manifests/"+d.String(), words)
+	}
+	if n := w.requests(http.MethodDelete); n != 1 {
+		t.Errorf("%d deletions were sent, want that of the tag", n)
+	}
+	if want := "referrer " + second.String(); !strings.Contains(w.log.String(), want) {
+		t.Errorf("the log does not say %q", want)
+	}
+	// Lifted here, it is lifted at once.
+	w.run("setfattr -n user.acr.can_delete -v true $M/" + repo + "/" + item + " && rm -r $M/" + repo + "/_manifests/" + subject.Digest.String())
+	if left := w.manifestsOrNone(repo); left != 0 {
+		t.Errorf("%d manifests are left", left)
 	}
 }
 

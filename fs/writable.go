@@ -21,7 +21,7 @@ type Writable struct {
 	// AllowBlobDelete lets blobs be deleted by themselves.
 	AllowBlobDelete bool
 	// AllowOrphaning lifts the protection of manifests that a live index or a
-	// live subject needs.
+	// live subject needs. It lifts no lock.
 	AllowOrphaning bool
 	// DryRun sends nothing: what would have been done is logged, and this
 	// mount takes it as done until it is unmounted.
