@@ -2,11 +2,13 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
@@ -48,7 +50,8 @@ func TestDefaultChainPassesOverAMachineThatIsNotAzures(t *testing.T) {
 			if r.Header.Get("Metadata") != "true" {
 				return 400, `{"error":"invalid_request","error_description":"Required metadata header not specified"}`
 			}
-			return 200, `{"access_token":"of.the.machine","expires_in":"3600","expires_on":"4102444800","resource":"r","token_type":"Bearer"}`
+			// One that ends so soon is not kept, as it would be for all tests.
+			return 200, fmt.Sprintf(`{"access_token":"of.the.machine","expires_in":"60","expires_on":"%d","resource":"r","token_type":"Bearer"}`, time.Now().Add(time.Minute).Unix())
 		}, "of.the.machine"},
 	} {
 		t.Run(name, func(t *testing.T) {
