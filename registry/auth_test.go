@@ -371,7 +371,9 @@ func TestRedirectedTokenServiceGetsNoPassword(t *testing.T) {
 		http.Redirect(w, r, evil.URL+"/steal", http.StatusFound)
 	})
 	c := newClient(t, f.URL, withCredential(Credential{Username: "u", Password: "p"}))
-	_ = listTags(t, c, "r")
+	if err := listTags(t, c, "r"); err != nil {
+		t.Errorf("the redirect was not followed: %v", err)
+	}
 	for _, h := range evil.headers("GET ", "Authorization") {
 		if h != "" {
 			t.Error("the password went to the target of a redirect")
