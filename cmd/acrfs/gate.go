@@ -21,6 +21,7 @@ type gate struct {
 	log     *slog.Logger
 
 	who     login
+	named   bool        // which source failed before who was found
 	outside error       // why we are not in yet; nil when we are
 	waiting atomic.Bool // the mount was started outside and is not in yet
 }
@@ -44,7 +45,8 @@ func (g *gate) try(ctx context.Context) error {
 		return err
 	}
 	g.who = who
-	if who.failed != nil {
+	if who.failed != nil && !g.named {
+		g.named = true
 		g.log.Warn("a credential could not be read; another one is used", "used", who.shown, "error", oneLine(who.failed))
 	}
 	err = g.client.Ping(ctx)

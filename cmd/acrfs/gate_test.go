@@ -1,9 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -81,4 +84,26 @@ func TestWaitingToBeLetInDoesNotHammer(t *testing.T) {
 			t.Errorf("let in after %v, waiting %v", after, in.waiting.Load())
 		}
 	})
+}
+
+// A source that failed is named once, however often the registry is asked.
+func TestFailedSourceIsNamedOnce(t *testing.T) {
+	source := &lateSource{find: func(context.Context) (login, error) {
+		return login{shown: "anonymous", failed: errors.New("docker-credential-x is broken")}, nil
+	}}
+	client, err := registry.New(registry.Config{Endpoint: anyHost, Transport: withTokens(answer{401, ""}, answer{401, ""}), Credentials: source})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	var out bytes.Buffer
+	in := &gate{client: client, source: source, patient: true, log: slog.New(slog.NewTextHandler(&out, nil))}
+	for range 3 {
+		if err := in.ask(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := strings.Count(out.String(), "docker-credential-x is broken"); got != 1 {
+		t.Errorf("it was named %d times\n%s", got, &out)
+	}
 }
