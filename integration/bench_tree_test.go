@@ -9,6 +9,9 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
+
+	"github.com/acrfs/acrfs/registry/localacr"
 )
 
 // Each repository of the tree has this many tags on this many manifests, which
@@ -38,30 +41,55 @@ func BenchmarkTree(b *testing.B) {
 	b.Run("Warm", func(b *testing.B) { treeWarm(b, m) })
 }
 
-// treeCold walks down to the tags with nothing known, against curl, which gets
-// the same pages one after another over one connection, without asking for
-// tokens.
+// BenchmarkTreeFarAway is the cold walk where each request waits 30 ms.
+func BenchmarkTreeFarAway(b *testing.B) {
+	repositories := full(200, 20)
+	root := seedLocalACR(b, func(s seeder) {
+		each(b, repositories, func(i int) error { return s.images(fmt.Sprintf("team/app%04d", i), treeTags, treeManifests) })
+	})
+	s := startLocalACR(b, localacr.Config{Root: root, Latency: 30 * time.Millisecond})
+	walk := walkAgainstCurl(b, s)
+	report(b, "tree-curl-far", "", ratio(walk.acrfs, walk.curl), "%s against %s for %d pages", seconds(walk.acrfs), seconds(walk.curl), walk.pages)
+}
+
+// treeCold walks down to the tags with nothing known.
 func treeCold(b *testing.B, s *server, repositories int) {
-	var exchanges, tokens, catalog int
+	walk := walkAgainstCurl(b, s)
+	// Once for a mount and not for each repository: a token, say.
+	once := walk.catalog + 2
+	report(b, "tree-exchanges", "", float64(walk.exchanges-once)/float64(repositories),
+		"%d for %d repositories, %d of them tokens, and %d for the catalog", walk.exchanges, repositories, walk.tokens, walk.catalog)
+	report(b, "tree-curl", "", ratio(walk.acrfs, walk.curl), "%s against %s for %d pages", seconds(walk.acrfs), seconds(walk.curl), walk.pages)
+}
+
+// coldWalk is what a walk down to the tags took.
+type coldWalk struct {
+	acrfs, curl                       time.Duration
+	exchanges, tokens, catalog, pages int
+}
+
+// walkAgainstCurl walks in a fresh mount against curl, which gets the same
+// pages one after another over one connection, without asking for tokens.
+func walkAgainstCurl(b *testing.B, s *server) (walk coldWalk) {
 	var pages []string // of the listings, as acrfs asked for them
 	acrfs := side{"acrfs", func() (func() error, func()) {
 		m := mountServer(b, s, "--log-level", "warn", "--metadata-ttl", "1h")
 		s.gate.forget()
 		return func() error { return inMount(m, toTags...) }, func() {
 			requests := s.gate.requests()
-			exchanges = len(requests)
-			tokens, catalog, pages = 0, 0, nil
+			walk, pages = coldWalk{exchanges: len(requests)}, nil
 			for _, r := range requests {
 				switch {
 				case strings.HasPrefix(r.Path, "/oauth2/"):
-					tokens++
+					walk.tokens++
 				case isListing(r.Path, "catalog"):
-					catalog++
+					walk.catalog++
 					pages = append(pages, r.Path+"?"+r.Query)
 				case isPage(r):
 					pages = append(pages, r.Path+"?"+r.Query)
 				}
 			}
+			walk.pages = len(pages)
 			m.unmount()
 		}
 	}}
@@ -78,11 +106,8 @@ func treeCold(b *testing.B, s *server, repositories int) {
 		return func() error { return execute("", "curl", "--config", list) }, func() {}
 	}}
 	took := duel(b, 2, acrfs, curl)
-	// Once for a mount and not for each repository: a token, say.
-	once := catalog + 2
-	report(b, "tree-exchanges", "", float64(exchanges-once)/float64(repositories),
-		"%d for %d repositories, %d of them tokens, and %d for the catalog", exchanges, repositories, tokens, catalog)
-	report(b, "tree-curl", "", ratio(took[0], took[1]), "%s against %s for %d pages", seconds(took[0]), seconds(took[1]), len(pages))
+	walk.acrfs, walk.curl = took[0], took[1]
+	return walk
 }
 
 // treeInto goes on into all of the directories of tags and manifests, in a

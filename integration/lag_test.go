@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -110,4 +111,36 @@ func TestRepositoryThatWasDeletedStaysGoneWhileTheCatalogLags(t *testing.T) {
 		_, err := os.Stat(m.tagDir("team/one", "v1"))
 		return err == nil && slices.Contains(names(t, m.path("team")), "one")
 	})
+}
+
+// TestFlagsStaySetWhileListsLag locks and unlocks, and deletes at once, while
+// lists show the flags of before.
+func TestFlagsStaySetWhileListsLag(t *testing.T) {
+	needTools(t, "setfattr")
+	s := startLocalACR(t, localacr.Config{Root: t.TempDir(), ListLag: 2 * time.Second})
+	chart := fixture.Chart("1")
+	push(t, s, "app", "v1", chart)
+	push(t, s, "app", "kept", fixture.Chart("2"))
+	m := mountServer(t, s, "--writable", "--metadata-ttl", "10ms")
+	tag, manifest := m.tagDir("app", "v1"), m.manifestDir("app", chart.Digest)
+	look := func() { shell(t, `ls -l "$1"/* >/dev/null`, m.path("app")) }
+	waitFor(t, "the lists to show what was pushed", func() bool { return len(names(t, m.path("app/_manifests"))) == 2 })
+	for _, value := range []string{"false", "true"} {
+		shell(t, `setfattr -n user.acr.can_delete -v "$3" "$1" "$2"`, tag, manifest, value)
+		for until := time.Now().Add(3 * time.Second); value == "false" && time.Now().Before(until); {
+			look()
+			for _, path := range []string{tag, manifest} {
+				if got := attribute(t, path, "user.acr.can_delete"); got != value {
+					t.Fatalf("can_delete of %s is %s after it was set to %s", path, got, value)
+				}
+				if mode := strings.TrimSpace(must(t, "stat", "-c", "%a", path+"/manifest.json")); mode != "444" {
+					t.Fatalf("a locked manifest.json has the mode %s", mode)
+				}
+			}
+		}
+	}
+	look()
+	shell(t, `rm -r "$1" "$2"`, tag, manifest)
+	_, err := sdkClient(t, s).GetManifestProperties(t.Context(), "app", chart.Digest.String(), nil)
+	checkResponse(t, "the manifest", err, http.StatusNotFound)
 }
