@@ -72,6 +72,20 @@ func (c *changes) update(key string, f facts) {
 	c.set(key, change{at: time.Now(), facts: &f})
 }
 
+// disputed tells whether a list that was asked for after an update of ours has
+// other flags than the registry said then: it may lag behind, or someone else may
+// have set them since. cautious are f without what either forbids.
+func (c *changes) disputed(key string, listed time.Time, f facts) (cautious facts, disputed bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ch, ok := c.items[key]
+	if !ok || ch.facts == nil || c.keep || listed.Before(ch.at) || time.Since(ch.at) > lag || ch.facts.access == f.access {
+		return f, false
+	}
+	f.access &= ch.facts.access
+	return f, true
+}
+
 // flagsSet tells states of the items' flags apart.
 func (c *changes) flagsSet() uint64 {
 	c.mu.Lock()
@@ -184,7 +198,7 @@ func (c *changes) prune(at time.Time) {
 	maps.DeleteFunc(c.items, func(_ string, ch change) bool {
 		switch {
 		case ch.facts != nil:
-			return ch.at.Before(at)
+			return ch.at.Before(at) && time.Since(ch.at) > lag
 		case ch.took:
 			return time.Since(c.last) > lag && time.Since(ch.at) > lag
 		}

@@ -115,6 +115,7 @@ func (l *liveness) live(ctx context.Context, d digest.Digest) (string, error) {
 		return "", nil // not of this repository (any more), as far as it shows
 	}
 	e, _, err := l.r.visibleManifest(e, l.s.at)
+	e.facts, _ = l.r.changedManifests.disputed(d.String(), l.s.at, e.facts)
 	switch {
 	case err != nil:
 		return "", nil // deleted by this mount

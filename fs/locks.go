@@ -57,7 +57,11 @@ func (r *repository) lockedTag(ctx context.Context, d digest.Digest, tags []stri
 		if !ok {
 			continue
 		}
-		e, _, err := r.visibleTag(e, s.at)
+		if _, disputed := r.changedTags.disputed(name, s.at, e.facts); disputed {
+			e, _, err = r.tag(ctx, name)
+		} else {
+			e, _, err = r.visibleTag(e, s.at)
+		}
 		if err != nil || e.digest != d {
 			continue
 		}

@@ -90,7 +90,8 @@ func pages(items int) int { return items/pageSize + 1 }
 
 // tag answers for one tag: from the listing when there is one, else by a
 // request of its own. A tag that a listing lacks is asked for too, since the
-// registry hides some tags from listings but not from those who know the name.
+// registry hides some tags from listings but not from those who know the name;
+// so is one whose flags this mount has just set, if the listing has others.
 // at is the moment the answer dates from.
 func (r *repository) tag(ctx context.Context, name string) (entry tagEntry, at time.Time, err error) {
 	s := r.tags.fresh()
@@ -101,7 +102,9 @@ func (r *repository) tag(ctx context.Context, name string) (entry tagEntry, at t
 	}
 	if s != nil {
 		if e, ok := s.value.find(name); ok {
-			return r.visibleTag(e, s.at)
+			if _, disputed := r.changedTags.disputed(name, s.at, e.facts); !disputed {
+				return r.visibleTag(e, s.at)
+			}
 		}
 	}
 	return r.tagSince(ctx, name, time.Now().Add(-r.t.ttl))
@@ -127,7 +130,9 @@ func (r *repository) manifest(ctx context.Context, dgst digest.Digest) (entry ma
 	}
 	if s != nil {
 		if e, ok := s.value.find(dgst); ok {
-			return r.visibleManifest(e, s.at)
+			if _, disputed := r.changedManifests.disputed(dgst.String(), s.at, e.facts); !disputed {
+				return r.visibleManifest(e, s.at)
+			}
 		}
 	}
 	d, err := r.t.properties(ctx, registry.Ref{Repository: r.name, Digest: dgst})

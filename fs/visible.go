@@ -43,6 +43,7 @@ func (r *repository) visibleTags(s *snapshot[tagList]) tagList {
 	visible := make(tagList, 0, len(s.value))
 	for _, e := range s.value {
 		if e, _, err := r.visibleTag(e, s.at); err == nil {
+			e.facts, _ = r.changedTags.disputed(e.name, s.at, e.facts)
 			visible = append(visible, e)
 		}
 	}
@@ -57,6 +58,7 @@ func (r *repository) visibleManifests(s *snapshot[*manifestList]) []manifestEntr
 	visible := make([]manifestEntry, 0, len(s.value.entries))
 	for _, e := range s.value.entries {
 		if e, _, err := r.visibleManifest(e, s.at); err == nil {
+			e.facts, _ = r.changedManifests.disputed(e.digest.String(), s.at, e.facts)
 			visible = append(visible, e)
 		}
 	}
