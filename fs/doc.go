@@ -96,9 +96,10 @@
 // What was changed is laid over the snapshots (changes.go) instead of fetching
 // them again: lists lag behind changes, and a thousand deletions must not fetch
 // a thousand lists. The catalog has no times to compare: of repositories that
-// it shows after their deletion here, each is asked for (lingering.go). What a
-// deletion took along can be removed by whoever is walking there, until a
-// minute after the last removal; it is not listed.
+// it shows after their deletion here, each is asked for (lingering.go); so is an
+// item by whose name somebody comes and whose flags, just set here, a list does
+// not have. What a deletion took along can be removed by whoever is walking
+// there, until a minute after the last removal; it is not listed (vanished.go).
 //
 // A tag is deleted only while it points where it did when its names were
 // unlinked; when that knowledge is older than a second, the registry is asked
