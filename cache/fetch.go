@@ -306,7 +306,7 @@ func (f *flight) expectEnd(s *stream, body io.Reader, end int64) error {
 
 func (f *flight) firstByte(s *stream) {
 	f.mu.Lock()
-	f.tuner.latency = time.Since(s.opened)
+	f.tuner.answered(time.Since(s.opened))
 	f.mu.Unlock()
 }
 

@@ -161,6 +161,17 @@ const (
 	holdTime = 3 * time.Second
 )
 
+// faraway is the latency from which on one stream is not even tried.
+const faraway = 15 * time.Millisecond
+
+// answered takes in how long a request waited for its first byte.
+func (t *tuner) answered(latency time.Duration) {
+	t.latency = latency
+	if t.rate == 0 && t.since.IsZero() && latency >= faraway {
+		t.before, t.streams = 1, min(step, t.most)
+	}
+}
+
 // add takes in n bytes that arrived at now, and reports whether the number of
 // streams went up.
 func (t *tuner) add(now time.Time, n int64) bool {

@@ -74,7 +74,8 @@ func TestNextGapAvoidsWhatIsComing(t *testing.T) {
 // simulate runs a tuner against a link for a while and returns the streams it
 // settled on.
 func simulate(perStream, total float64, latency time.Duration) (streams int) {
-	tune := tuner{streams: 1, most: 12, latency: latency}
+	tune := tuner{streams: 1, most: 12}
+	tune.answered(latency)
 	now := time.Unix(0, 0)
 	var sum, n int
 	for range 4000 {
