@@ -52,10 +52,10 @@ func (f *flight) keep(gap span, buf *buffer, lo, hi int64) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.writing.remove(gap.lo, gap.hi)
 	if f.mem == nil {
 		return nil // begun afresh meanwhile
 	}
+	f.writing.remove(gap.lo, gap.hi)
 	for i, sum := range sums {
 		chunk := gap.lo + i
 		if old, ok := f.mem.sums[chunk]; ok && old != sum {

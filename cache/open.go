@@ -234,8 +234,9 @@ func (f *flight) park() {
 	c.mu.Lock()
 	f.mu.Lock()
 	wanted := f.handles > 0 && c.ctx.Err() == nil
-	if wanted || f.phase != phaseFilling || f.hashing {
-		// Someone came back meanwhile and finds everything as it was.
+	if wanted || f.phase != phaseFilling || f.hashing || len(f.streams) > 0 {
+		// Someone came back meanwhile and finds everything as it was, or has
+		// left work behind, whose end parks it again.
 		f.mu.Unlock()
 		c.mu.Unlock()
 		return
