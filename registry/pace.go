@@ -60,26 +60,56 @@ type ticket struct {
 	pause int       // good until the next pause
 }
 
+// noPause is that of a ticket that says when to come for a place.
+const noPause = -1
+
 // take gives a request that is not to be sent before earliest its place. One
-// that could not be sent by then takes none: ok is false.
+// that could not be sent by then takes none: ok is false. Nor does one that has
+// to wait anyway, and for longer than there is a pause: places are given in the
+// order of time, as the bucket takes each for the present.
 func (p *pacer) take(earliest, by time.Time) (t ticket, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if earliest.Before(p.resume) {
-		earliest = p.resume
+	now, begin := time.Now(), p.begin()
+	if earliest.After(begin.Add(slot)) {
+		return ticket{at: earliest, pause: noPause}, by.IsZero() || !earliest.After(by)
 	}
-	p.grow(earliest)
-	place := p.bucket.ReserveN(earliest, 1)
-	at := earliest.Add(place.DelayFrom(earliest))
-	if !by.IsZero() && at.After(by) {
-		place.CancelAt(earliest)
+	p.grow(begin)
+	place := p.bucket.ReserveN(begin, 1)
+	at := begin.Add(place.DelayFrom(begin))
+	if at.Before(earliest) {
+		at = earliest
+	}
+	if !by.IsZero() && at.After(by) && at.After(now) {
+		place.CancelAt(begin)
 		return ticket{}, false
 	}
 	return ticket{at: at, pause: p.pauses}, true
 }
 
+// giveBack lets others have the place of a request that will not be sent.
+func (p *pacer) giveBack(t ticket) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if t.pause != p.pauses {
+		return
+	}
+	// Not Reservation.Cancel: after it the places taken since would still
+	// come later.
+	p.bucket.ReserveN(p.begin(), -1)
+}
+
+// begin is the first moment for which there are places: now, or the end of a
+// pause. The caller holds mu.
+func (p *pacer) begin() time.Time {
+	if now := time.Now(); now.After(p.resume) {
+		return now
+	}
+	return p.resume
+}
+
 // send counts a request whose time has come. It has to take a new place when
-// there was a pause since it took this one.
+// it has none yet, or there was a pause since it took this one.
 func (p *pacer) send(t ticket) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -137,6 +167,9 @@ const slot = time.Minute / time.Duration(len(tally{}.slots))
 
 func (c *tally) add(now time.Time, n int) {
 	number, slots := now.UnixNano()/int64(slot), int64(len(c.slots))
+	if number <= c.last-slots {
+		*c = tally{last: number} // the clock was set back, and would not clear them
+	}
 	for c.last = max(c.last, number-slots); c.last < number; {
 		c.last++
 		c.slots[c.last%slots] = 0

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -249,4 +250,76 @@ func TestPaceStaysWithinReason(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A repetition that waits for a while does not give others its time as well.
+func TestRepetitionsCountInTheRequestRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const perSecond = 20
+		sent := map[int64]int{}
+		var mu sync.Mutex
+		n := 0
+		c := paced(t, func(cfg *Config) { cfg.RequestRate = perSecond }, func(*http.Request) *http.Response {
+			mu.Lock()
+			defer mu.Unlock()
+			sent[time.Now().Unix()]++
+			if n++; n%5 == 0 {
+				return canned(http.StatusServiceUnavailable, http.Header{"Retry-After": {"3"}})
+			}
+			return canned(http.StatusOK, nil)
+		})
+		took := run(t, c, 16, 50)
+		if want := time.Duration(n/perSecond-1) * time.Second; took < want {
+			t.Errorf("%d requests took %v, want %v at least", n, took, want)
+		}
+		for second, n := range sent {
+			if n > 2*perSecond { // a second's worth may have been saved up before
+				t.Errorf("%d requests in second %d", n, second)
+			}
+		}
+	})
+}
+
+// Who stops waiting for a turn leaves it to the others.
+func TestTurnOfWhoLeftIsGivenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := paced(t, func(cfg *Config) { cfg.RequestRate = 1 }, func(*http.Request) *http.Response { return canned(http.StatusOK, nil) })
+		if err := listTags(t, c, "r"); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var waiting sync.WaitGroup
+		for n := range 25 {
+			waiting.Go(func() {
+				if _, err := collect(c.Tags(ctx, fmt.Sprint("r", n), ListOptions{})); !errors.Is(err, context.Canceled) {
+					t.Errorf("got %v, want %v", err, context.Canceled)
+				}
+			})
+		}
+		synctest.Wait()
+		cancel()
+		waiting.Wait()
+		start := time.Now()
+		if err := listTags(t, c, "r"); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(start); took > 3*time.Second {
+			t.Errorf("the next request was sent after %v", took)
+		}
+	})
+}
+
+// A clock that is set back does not make a minute's count that of hours.
+func TestTallySurvivesAClockThatIsSetBack(t *testing.T) {
+	var c tally
+	now := time.Date(2030, 1, 1, 12, 0, 0, 0, time.UTC)
+	c.add(now, 1)
+	now = now.Add(-6 * time.Hour)
+	for range 3600 { // an hour of one a second
+		c.add(now, 1)
+		now = now.Add(time.Second)
+	}
+	if got := c.rate(now, time.Second); got > 2 {
+		t.Errorf("%v a second, want about 1", got)
+	}
 }

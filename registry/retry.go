@@ -134,6 +134,9 @@ func (t *turn) wait(ctx context.Context, delay time.Duration) error {
 		}
 		if at.After(now) {
 			if err := t.policy.wait(ctx, at.Sub(now)); err != nil {
+				if t.pace != nil {
+					t.pace.giveBack(t.ticket)
+				}
 				return err
 			}
 		}
