@@ -67,17 +67,21 @@ func inoOfManifest(repo, name string, index bool, created int64) uint64 {
 // A generation is a hash of what the node is bound to (a tag's digest, a
 // blob's repository) plus how often that node was given up: a blob whose bytes
 // turned out wrong must never be opened again, and the next look-up has to give
-// a fresh node. Only given-up nodes take memory.
+// a fresh node. Only given-up nodes take memory, and when they are very many, a
+// new epoch begins that gives up all nodes at once: they are looked up anew.
 type generations struct {
-	mu      sync.Mutex
-	retired map[uint64]uint64 // node key -> how often it was given up
+	mu      sync.Mutex        // guards what follows
+	retired map[uint64]uint64 // node key -> how often it was given up in this epoch
+	epoch   uint64
 }
+
+const maxRetired = 1 << 16
 
 // stable is the identity of a node with this inode number, bound to what.
 func (g *generations) stable(mode uint32, ino uint64, bound ...string) fusefs.StableAttr {
 	gen := inoOf("gen", bound...)
 	g.mu.Lock()
-	gen += g.retired[ino^gen]
+	gen += g.retired[ino^gen] + g.epoch<<32
 	g.mu.Unlock()
 	return fusefs.StableAttr{Mode: mode, Ino: ino, Gen: gen}
 }
@@ -87,6 +91,10 @@ func (g *generations) retire(ino uint64, bound ...string) {
 	key := ino ^ inoOf("gen", bound...)
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if len(g.retired) >= maxRetired {
+		g.retired = nil
+		g.epoch++
+	}
 	if g.retired == nil {
 		g.retired = make(map[uint64]uint64)
 	}

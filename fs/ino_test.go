@@ -42,3 +42,26 @@ func TestManifestsAreNumberedInTheOrderOfTheirListing(t *testing.T) {
 		}
 	}
 }
+
+// A node that was given up never comes back, however many are; others stay.
+func TestGivenUpNodesDoNotComeBack(t *testing.T) {
+	var g generations
+	first := g.stable(modeDir, 7, "a")
+	other := g.stable(modeDir, 7, "b")
+	g.retire(7, "a")
+	if g.stable(modeDir, 7, "a") == first {
+		t.Error("a node that was given up is the same as before")
+	}
+	if g.stable(modeDir, 7, "b") != other {
+		t.Error("another node of the same inode number was given up as well")
+	}
+	for i := range uint64(2 * maxRetired) {
+		g.retire(1000+i, "x")
+	}
+	if len(g.retired) > maxRetired {
+		t.Errorf("%d nodes are remembered, want %d at most", len(g.retired), maxRetired)
+	}
+	if g.stable(modeDir, 7, "a") == first {
+		t.Error("a node that was given up long ago came back")
+	}
+}
