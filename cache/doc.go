@@ -45,7 +45,8 @@
 // read that touches the last page of a large blob needs all of it. The number
 // of streams is raised as long as that makes the download clearly faster: one
 // on a fast line, many on one with latency. Read-ahead stays within 32 MiB of
-// what is hashed, where it comes faster than that.
+// what is hashed, where it comes faster than that; a reader that waits for it
+// need not wait until an earlier run's bytes are hashed.
 //
 // # What verified means
 //

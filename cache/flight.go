@@ -212,6 +212,7 @@ func (f *flight) wait(ctx context.Context, d *demand) error {
 	f.begin()
 	f.schedule()
 	f.hash()
+	f.releaseHeld()
 	ticker := time.NewTicker(max(min(f.c.cfg.StallTimeout/8, retryTick), time.Millisecond))
 	defer ticker.Stop()
 	mark, since := f.progress(d), time.Now()
