@@ -164,9 +164,13 @@ const (
 // faraway is the latency from which on one stream is not even tried.
 const faraway = 15 * time.Millisecond
 
+// mostLatency is what more than that counts as: it was a login, or a pause of a
+// registry that throttles, and says nothing about the next answer.
+const mostLatency = time.Second
+
 // answered takes in how long a request waited for its first byte.
 func (t *tuner) answered(latency time.Duration) {
-	t.latency = latency
+	t.latency = min(latency, mostLatency)
 	if t.rate == 0 && t.since.IsZero() && latency >= faraway {
 		t.before, t.streams = 1, min(step, t.most)
 	}

@@ -114,6 +114,23 @@ func TestTunerFindsWhatHelps(t *testing.T) {
 	}
 }
 
+// A first answer that a login or a throttled registry held up for long is not
+// waited for again with each step.
+func TestTunerForgetsALateFirstAnswer(t *testing.T) {
+	tune := tuner{streams: 1, most: 12}
+	now := time.Unix(0, 0)
+	tune.answered(2 * time.Minute)
+	for range 1000 { // ten seconds
+		now = now.Add(10 * time.Millisecond)
+		if tune.add(now, int64(tune.streams)<<18) {
+			tune.answered(30 * time.Millisecond)
+		}
+	}
+	if tune.streams < 12 {
+		t.Errorf("%d streams after ten seconds in which each more was a gain", tune.streams)
+	}
+}
+
 func TestRangesShareTheEnd(t *testing.T) {
 	tune := tuner{streams: 8, most: 12, rate: 200 << 20}
 	if got := tune.rangeBytes(1 << 30); got < 8<<20 || got > 16<<20 {
