@@ -42,3 +42,27 @@ func TestFindOnAThrottledRegistry(t *testing.T) {
 	}
 	t.Logf("%d of %d requests were refused", refused, asked)
 }
+
+// TestFindKeepsToTheRequestRate: a slow machine takes longer, which is no fault.
+func TestFindKeepsToTheRequestRate(t *testing.T) {
+	const repositories, tags, perSecond = 10, 4, 30
+	s := startLocalACR(t, localacr.Config{Root: t.TempDir()})
+	for i := range repositories * tags {
+		push(t, s, fmt.Sprint("team/app", i/tags), fmt.Sprint("v", i%tags), fixture.Chart(fmt.Sprint(i)))
+	}
+	before, began := len(s.gate.requests()), time.Now()
+	m := mountServer(t, s, "--request-rate", fmt.Sprint(perSecond))
+
+	found := strings.Fields(shell(t, `find "$1" -name manifest.json`, m.dir))
+	asked, took := len(s.gate.requests())-before, time.Since(began)
+	if want := 2 * repositories * tags; len(found) != want { // by tag and by digest
+		t.Errorf("find found %d manifests, want %d", len(found), want)
+	}
+	// A second's worth may go at once.
+	if most := perSecond + int(perSecond*took.Seconds()); asked > most {
+		t.Errorf("%d requests in %v, want %d at most", asked, took, most)
+	}
+	if asked < 2*perSecond {
+		t.Errorf("only %d requests: nothing was tested", asked)
+	}
+}
