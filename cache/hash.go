@@ -96,8 +96,10 @@ func (f *flight) hashAll() {
 			}
 			n, _ = hasher.Write(own[:got])
 			if int64(got) < hi-lo {
-				// A chunk without a disk was dropped just now.
+				// A chunk without a disk was dropped just now. What was queued
+				// to come after it is not next any more.
 				f.mu.Lock()
+				f.dropQueue()
 				f.hashEnd = lo + int64(got)
 				f.mu.Unlock()
 			}
