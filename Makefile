@@ -3,7 +3,7 @@
 GO        ?= go
 FUZZTIME  ?= 20s
 BENCH     ?= .
-BENCHTIME ?= 1s
+BENCHTIME ?= 500ms
 
 # The Go modules here: the program, and the tests that need foreign clients.
 MODULES := . integration

@@ -35,7 +35,7 @@ func BenchmarkColdCat(b *testing.B) {
 				theirs.name = against.key
 				sides = append(sides, theirs)
 			}
-			took := duel(b, full(3, 1), sides...)
+			took := duel(b, full(2, 1), sides...)
 			for i, theirs := range sides[1:] {
 				report(b, theirs.name, s.name, ratio(took[0], took[i+1]),
 					"%s against %s for %d MiB", seconds(took[0]), seconds(took[i+1]), blob.Size>>20)
