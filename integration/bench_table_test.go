@@ -48,7 +48,7 @@ var goals = []struct {
 	{"tree-exchanges", goal{"`find` to the tags and manifests of 2,000 × 20, cold", "repositories, beside the catalog and 2", 2, "exchanges each", 2}},
 	{"tree-curl", goal{"the same, wall time", "the same pages by curl in sequence", 1, "x", 2}},
 	{"tree-curl-far", goal{"`find` to the tags and manifests of 200 × 20 at 30 ms, cold", "the same pages by curl in sequence", 4, "x", 2}},
-	{"tree-into", goal{"`find` into all of 2,000 × 20", "distinct manifests", 1, "exchanges each", 2}},
+	{"tree-into", goal{"`find` into all of 2,000 × 20", "distinct manifests", 1.01, "exchanges each", 2}},
 	{"tree-warm", goal{"the same down to the tags, warm", "`find` over the same tree on disk", 0.3, "x", 2}},
 	{"tree-warm-into", goal{"the same into all of them, warm", "`find` over the same tree on disk", 0.15, "x", 2}},
 	{"memory-stream", goal{"peak memory of the daemon streaming 10 GiB", "", 128, "MiB", 0}},
