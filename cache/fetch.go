@@ -141,7 +141,7 @@ func (f *flight) readAhead(whole, awaited bool) {
 		if !ok {
 			return
 		}
-		size := f.tuner.rangeBytes(int64(f.have.n-f.have.count) * chunkSize)
+		size := f.tuner.rangeBytes(int64(f.have.n-f.have.count)*chunkSize, int64(f.have.count)*chunkSize)
 		gap.hi = min(gap.hi, gap.lo+chunkEnd(size))
 		f.start(f.window.src, gap, true)
 		if f.mem != nil {

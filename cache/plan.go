@@ -217,14 +217,16 @@ func (t *tuner) add(now time.Time, n int64) bool {
 }
 
 // rangeBytes is the size of the next range of a sequential download with left
-// bytes to go: half a second's worth of one stream.
-func (t *tuner) rangeBytes(left int64) int64 {
+// bytes to go and have of them here: half a second's worth of one stream, less in
+// the beginning. The hash goes through the ranges one after another, and would
+// have next to nothing to do until the first ones are whole.
+func (t *tuner) rangeBytes(left, have int64) int64 {
 	size := int64(startRange)
 	if t.rate > 0 {
 		size = int64(t.rate / 2 / float64(t.streams))
 	}
 	if t.streams > 1 {
-		size = min(size, left/int64(t.streams))
+		size = min(size, min(left, have)/int64(t.streams))
 	}
 	return min(max(size, minRange), maxRange)
 }

@@ -133,13 +133,16 @@ func TestTunerForgetsALateFirstAnswer(t *testing.T) {
 
 func TestRangesShareTheEnd(t *testing.T) {
 	tune := tuner{streams: 8, most: 12, rate: 200 << 20}
-	if got := tune.rangeBytes(1 << 30); got < 8<<20 || got > 16<<20 {
+	if got := tune.rangeBytes(1<<30, 1<<30); got < 8<<20 || got > 16<<20 {
 		t.Errorf("far from the end: %d", got)
 	}
-	if got := tune.rangeBytes(16 << 20); got > 2<<20 {
+	if got := tune.rangeBytes(16<<20, 1<<30); got > 2<<20 {
 		t.Errorf("near the end: %d", got)
 	}
-	if got := tune.rangeBytes(1); got != minRange {
+	if got := tune.rangeBytes(1<<30, 16<<20); got > 2<<20 {
+		t.Errorf("near the beginning: %d", got)
+	}
+	if got := tune.rangeBytes(1, 1<<30); got != minRange {
 		t.Errorf("at the end: %d", got)
 	}
 }
