@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -80,6 +81,31 @@ func kill(t *testing.T, daemon *exec.Cmd) {
 		t.Fatal(err)
 	}
 	daemon.Wait()
+}
+
+// stop halts a daemon with all its threads: the signal returns before they have
+// taken it.
+func stop(t *testing.T, daemon *exec.Cmd) {
+	t.Helper()
+	if err := daemon.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", daemon.Process.Pid))
+		if err != nil || len(threads) == 0 {
+			t.Fatalf("no threads of the daemon: %v", err)
+		}
+		running := slices.ContainsFunc(threads, func(stat string) bool {
+			line, err := os.ReadFile(stat)
+			return err == nil && !strings.Contains(string(line), ") T ")
+		})
+		if !running {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the daemon does not stop")
+		}
+	}
 }
 
 func isMounted(t *testing.T, dir string) bool {
@@ -179,9 +205,7 @@ func TestPrepareMountpointRepairsWhatKilledDaemonsLeft(t *testing.T) {
 func TestPrepareMountpointLeavesAHangingMountAlone(t *testing.T) {
 	dir := t.TempDir()
 	daemon := startDaemon(t, dir)
-	if err := daemon.Process.Signal(syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	stop(t, daemon)
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	_, repaired, err := PrepareMountpoint(ctx, dir)
