@@ -87,15 +87,14 @@ const reserveStep = 4 << 20
 func (f *flight) reserve(n int64, bulk bool) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for f.allowance < n && f.asking != nil {
-		asked := f.asking
-		f.mu.Unlock()
-		<-asked
-		f.mu.Lock()
-	}
-	need := max(0, n-f.allowance)
-	if need > 0 && !f.ask(need, bulk) {
-		return false
+	for f.allowance < n { // while one asks, others may use what there is
+		if asked := f.asking; asked != nil {
+			f.mu.Unlock()
+			<-asked
+			f.mu.Lock()
+		} else if !f.ask(n-f.allowance, bulk) {
+			return false
+		}
 	}
 	f.allowance -= n
 	return true
