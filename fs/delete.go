@@ -124,10 +124,15 @@ func (r *repository) deleteTag(ctx context.Context, e tagEntry, at time.Time) er
 
 // deleteManifest deletes a manifest and with it every tag on it.
 func (r *repository) deleteManifest(ctx context.Context, e manifestEntry) error {
+	// As they were before: by the time that the answer is here, someone may have
+	// pushed them again.
+	var tags *snapshot[tagList]
+	var begun time.Time
 	return r.t.remove(ctx, deletion{
 		action: "delete manifest",
 		ref:    registry.Ref{Repository: r.name, Digest: e.digest},
 		check: func(ctx context.Context) error {
+			tags, begun = r.tags.last(), time.Now()
 			if err := e.lockError(registry.Ref{Repository: r.name, Digest: e.digest}); err != nil {
 				return err
 			}
@@ -146,13 +151,14 @@ func (r *repository) deleteManifest(ctx context.Context, e manifestEntry) error 
 			}
 			return err
 		},
-		done: func(ctx context.Context) { r.noteManifestGone(ctx, e) },
+		done: func(ctx context.Context) { r.noteManifestGone(ctx, e, tags, begun) },
 	})
 }
 
 // noteManifestGone notes a deletion of ours and what it took along: the tags on
-// the manifest and, with the last manifest, the repository.
-func (r *repository) noteManifestGone(ctx context.Context, e manifestEntry) {
+// the manifest, as they were listed when it was begun, and, with the last
+// manifest, the repository.
+func (r *repository) noteManifestGone(ctx context.Context, e manifestEntry, tags *snapshot[tagList], begun time.Time) {
 	r.changedManifests.remove(e.digest.String(), e.updated)
 	if e.access&accessKnown != 0 {
 		// Registries that keep properties take referrers along. In a dry run
@@ -162,12 +168,12 @@ func (r *repository) noteManifestGone(ctx context.Context, e manifestEntry) {
 		}
 	}
 	for _, tag := range e.tags {
-		r.changedTags.takeAlong(tag, r.lastUpdate(tag, e))
+		r.changedTags.takeAlong(tag, lastUpdate(tag, tags, max(e.updated, begun.UnixNano())))
 	}
 	if s := r.tags.last(); s != nil && s.value.withoutDigests() && !r.t.writable.DryRun {
 		r.tags.drop() // it does not tell which of them went
-	} else if s != nil {
-		for _, tag := range s.value {
+	} else if tags != nil {
+		for _, tag := range tags.value {
 			if tag.digest == e.digest {
 				r.changedTags.takeAlong(tag.name, tag.updated)
 			}
@@ -196,14 +202,15 @@ func (r *repository) nothingListedBut(s *snapshot[*manifestList], d digest.Diges
 	return true
 }
 
-// lastUpdate is a tag's, or at least its manifest's.
-func (r *repository) lastUpdate(tag string, e manifestEntry) int64 {
-	if s := r.tags.last(); s != nil {
-		if t, ok := s.value.find(tag); ok {
+// lastUpdate is that of a tag in a listing that may be nil, or instead when the
+// tag is not in it.
+func lastUpdate(tag string, tags *snapshot[tagList], instead int64) int64 {
+	if tags != nil {
+		if t, ok := tags.value.find(tag); ok {
 			return t.updated
 		}
 	}
-	return max(e.updated, time.Now().UnixNano())
+	return instead
 }
 
 // deleteRepository deletes a repository that was found to be empty.
