@@ -48,10 +48,15 @@ func (c *changes) set(key string, ch change) {
 	} else {
 		c.last = ch.at
 	}
+	c.seq++
+	c.put(key, ch)
+}
+
+// put keeps a change; c.mu is held.
+func (c *changes) put(key string, ch change) {
 	if c.items == nil {
 		c.items = make(map[string]change)
 	}
-	c.seq++
 	c.items[key] = ch
 }
 
@@ -101,7 +106,7 @@ func (c *changes) vanish(keys []string) {
 	defer c.mu.Unlock()
 	for _, key := range keys {
 		if _, known := c.items[key]; !known {
-			c.items[key] = change{at: time.Now(), took: true}
+			c.put(key, change{at: time.Now(), took: true})
 		}
 	}
 }
