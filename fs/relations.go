@@ -81,7 +81,8 @@ func (r *repository) relate(ctx context.Context, s *snapshot[*manifestList]) (*r
 	if err != nil {
 		return nil, err
 	}
-	hidden, locked := r.taggedUnlisted(tags, s), r.lockedByTag(tags)
+	visible := r.visibleTags(tags)
+	hidden, locked := taggedUnlisted(visible, tags.at, s.value), lockedByTag(visible)
 	keeps := func(e manifestEntry) bool { return e.locked() || locked[e.digest] }
 	var toRead []manifestEntry
 	for _, e := range r.visibleManifests(s) {
@@ -182,20 +183,20 @@ func unreadable(err error) bool {
 
 // taggedUnlisted are the manifests that the listing hides although a listed tag
 // points to them: of a hidden index, the images are needed all the same.
-func (r *repository) taggedUnlisted(tags *snapshot[tagList], s *snapshot[*manifestList]) map[digest.Digest][]datedTag {
+func taggedUnlisted(tags tagList, at time.Time, listed *manifestList) map[digest.Digest][]datedTag {
 	hidden := make(map[digest.Digest][]datedTag)
-	for _, tag := range r.visibleTags(tags) {
-		if _, listed := s.value.find(tag.digest); !listed && tag.digest != "" {
-			hidden[tag.digest] = append(hidden[tag.digest], datedTag{tag, tags.at})
+	for _, tag := range tags {
+		if _, ok := listed.find(tag.digest); !ok && tag.digest != "" {
+			hidden[tag.digest] = append(hidden[tag.digest], datedTag{tag, at})
 		}
 	}
 	return hidden
 }
 
 // lockedByTag are the manifests that the lock of a tag protects.
-func (r *repository) lockedByTag(tags *snapshot[tagList]) map[digest.Digest]bool {
+func lockedByTag(tags tagList) map[digest.Digest]bool {
 	locked := make(map[digest.Digest]bool)
-	for _, tag := range r.visibleTags(tags) {
+	for _, tag := range tags {
 		if tag.locked() {
 			locked[tag.digest] = true
 		}

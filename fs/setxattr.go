@@ -141,16 +141,8 @@ func parseFlag(value []byte) (bool, error) {
 // removexattr refuses: attributes are the registry's.
 func (t *tree) removexattr(ctx context.Context, where string, ref registry.Ref, rows []xattr, name string) syscall.Errno {
 	err := t.permit(ref.Repository)
-	switch {
-	case err != nil:
-	case slices.ContainsFunc(rows, func(x xattr) bool { return x.name == name }):
-		err = errNotAllowed
-	case name == userPrefix:
-		err = errNoName
-	case strings.HasPrefix(name, userPrefix):
-		err = errNoData
-	default:
-		err = errNoSupport
+	if err == nil {
+		err = cannotSet(rows, name, unix.XATTR_REPLACE) // what cannot be replaced cannot be removed
 	}
 	if t.writable != nil {
 		err = t.audit.end(t.audit.entry(ctx, "remove "+name, ref.String()), outcomeRefused, err)

@@ -22,15 +22,17 @@ func (r *repository) tagsSince(ctx context.Context, since time.Time) (*snapshot[
 	return listedSince(ctx, r.tags, since, r.noteVanishedTags)
 }
 
-// listedSince returns a listing from after a moment, and tells how it differs
-// from the one before.
+// listedSince returns a listing from after a moment. How it differs from one that
+// is dropped for that is told here; one that has run out tells it where it is
+// fetched anew.
 func listedSince[T any](ctx context.Context, l *listing[T], since time.Time, differ func(before, now T)) (*snapshot[T], error) {
 	before := l.last()
-	if before != nil && !before.at.After(since) {
-		l.drop()
+	if before == nil || before.at.After(since) {
+		return l.get(ctx)
 	}
+	l.drop()
 	s, err := l.get(ctx)
-	if err == nil && before != nil && before.seq != s.seq {
+	if err == nil {
 		differ(before.value, s.value)
 	}
 	return s, err
