@@ -25,9 +25,9 @@ var _ dialect = (*acr)(nil)
 
 func (a *acr) name() string { return "acr" }
 
-// loginScope is a scope that every identity may ask for; one that it does not
-// cover yields a narrower token, which is proof enough for /v2/.
-func (a *acr) loginScope() string { return catalogScope }
+// loginScopes is one that every identity may ask for; if it is not covered, the
+// token is narrower, which is proof enough for /v2/.
+func (a *acr) loginScopes() []string { return []string{catalogScope} }
 
 // path is where a repository, tag or manifest has its properties.
 func (a *acr) path(ref Ref) string {

@@ -18,7 +18,7 @@ import (
 // in this package asks which of the two it talks to.
 type dialect interface {
 	name() string
-	loginScope() string // for a login that is only a test of the credentials
+	loginScopes() []string // for a login that is only a test of the credentials, the first that is granted
 	repositories(ctx context.Context) iter.Seq2[string, error]
 	tags(ctx context.Context, repo string, opt ListOptions) iter.Seq2[Tag, error]
 	manifests(ctx context.Context, repo string, opt ListOptions) iter.Seq2[Properties, error]

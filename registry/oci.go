@@ -15,8 +15,10 @@ var _ dialect = (*oci)(nil)
 
 func (o *oci) name() string { return "oci" }
 
-// loginScope is empty: docker login asks for no scope either.
-func (o *oci) loginScope() string { return "" }
+// loginScopes begins with the token that the first look at the tree needs. Some
+// services refuse it instead of giving a narrower one; none refuses what docker
+// login asks for, which is no scope at all.
+func (o *oci) loginScopes() []string { return []string{catalogScope, ""} }
 
 func (o *oci) repositories(ctx context.Context) iter.Seq2[string, error] {
 	op := "list repositories"

@@ -18,9 +18,14 @@ func (c *Client) Ping(ctx context.Context) error {
 	if err != nil {
 		return flat(op, err)
 	}
-	k := c.call(op, http.MethodGet, "/v2/", d.loginScope())
-	k.hasty = true
-	a, err := c.fetch(ctx, k)
+	var a answer
+	for _, scope := range d.loginScopes() {
+		k := c.call(op, http.MethodGet, "/v2/", scope)
+		k.hasty = true
+		if a, err = c.fetch(ctx, k); !errors.Is(err, ErrDenied) {
+			break
+		}
+	}
 	if err != nil {
 		return flat(op, err)
 	}

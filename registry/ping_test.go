@@ -87,6 +87,55 @@ func TestPingAcceptsRegistries(t *testing.T) {
 	}
 }
 
+// TestPingFetchesTheTokenOfTheCatalog on plain registries too, where a service may
+// refuse it to those who may not list.
+func TestPingFetchesTheTokenOfTheCatalog(t *testing.T) {
+	for name, row := range map[string]struct {
+		refused string // what the scopes begin with that the service refuses
+		tokens  int    // asked for until the repositories are listed
+		ping    error
+		list    error
+	}{
+		"granted": {"no such scope", 1, nil, nil},
+		"refused": {catalogScope, 2, nil, ErrDenied}, // and not asked for again at once
+		"no one":  {"", 2, ErrDenied, ErrDenied},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newPlain(t)
+			guard := func(w http.ResponseWriter, r *http.Request) {
+				if r.Header.Get("Authorization") == "" {
+					w.Header().Set("WWW-Authenticate", `Bearer realm="`+f.URL+`/token",service="s"`)
+					w.WriteHeader(http.StatusUnauthorized)
+					return
+				}
+				reply(200, `{"repositories":["a"]}`)(w, r)
+			}
+			f.on("GET /v2/", guard)
+			f.on("GET /v2/_catalog", guard)
+			f.on("GET /token", func(w http.ResponseWriter, r *http.Request) {
+				if strings.HasPrefix(r.URL.Query().Get("scope"), row.refused) {
+					w.WriteHeader(http.StatusForbidden)
+					return
+				}
+				reply(200, `{"token":"x","expires_in":300}`)(w, r)
+			})
+			c := newClient(t, f.URL)
+			if err := c.Ping(t.Context()); !errors.Is(err, row.ping) {
+				t.Errorf("ping: got %v, want %v", err, row.ping)
+			}
+			var err error
+			for _, err = range c.Repositories(t.Context()) {
+			}
+			if !errors.Is(err, row.list) {
+				t.Errorf("list: got %v, want %v", err, row.list)
+			}
+			if got := f.count("GET /token"); got != row.tokens {
+				t.Errorf("asked for %d tokens, want %d", got, row.tokens)
+			}
+		})
+	}
+}
+
 func TestDialectIsFoundOnceAndAgainAfterFailure(t *testing.T) {
 	for name, row := range map[string]struct {
 		answer http.HandlerFunc
