@@ -14,6 +14,7 @@ type Server struct {
 	uploads  *uploads
 	cursors  *cursors
 	touched  *touched
+	genuine  *genuine
 	lanes    *lanes
 	throttle *throttle
 	counters counters
@@ -51,6 +52,7 @@ func Open(cfg Config) (*Server, error) {
 		uploads:  newUploads(st.files.uploads, st.stateKey),
 		cursors:  newCursors(),
 		touched:  newTouched(cfg.CollectAfter, st, lastUpload),
+		genuine:  newGenuine(),
 		lanes:    newLanes(cfg.Bandwidth),
 		throttle: &throttle{most: cfg.Throttle, span: cfg.ThrottleSpan},
 		closing:  make(chan struct{}),

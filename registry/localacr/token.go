@@ -12,6 +12,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
 )
 
 // claims are what is in a token (ACR-API 3.5).
@@ -120,10 +122,28 @@ func keyID(key any) (string, error) {
 // with the user's groups.
 const tokenLimit = 64 << 10
 
-// readToken returns the claims of a token of ours that is valid now.
-func (x *exchange) readToken(token, grantType string, now time.Time) (claims, bool) {
-	var c claims
-	signed, signature, ok := cutLast(token, ".")
+// genuineLimit bounds how many tokens are kept, of some 1 KiB each.
+const genuineLimit = 1024
+
+// genuine are tokens whose signature was found to be ours. A client sends the
+// same one with each of its requests, and to check it again takes longer than
+// most answers.
+type genuine struct{ tokens *lru.Cache[string, claims] }
+
+func newGenuine() *genuine {
+	c, err := lru.New[string, claims](genuineLimit)
+	if err != nil {
+		panic(err) // only for a size below one
+	}
+	return &genuine{c}
+}
+
+// read returns the claims of a token that this key signed, expired or not.
+func (g *genuine) read(token string, key *rsa.PublicKey) (c claims, ok bool) {
+	if c, ok = g.tokens.Get(token); ok {
+		return c, true
+	}
+	text, signature, ok := cutLast(token, ".")
 	if !ok || len(token) > tokenLimit {
 		return c, false
 	}
@@ -131,14 +151,22 @@ func (x *exchange) readToken(token, grantType string, now time.Time) (claims, bo
 	if err != nil {
 		return c, false
 	}
-	sum := sha256.Sum256([]byte(signed))
-	if rsa.VerifyPKCS1v15(&x.store.tokenKey.PublicKey, crypto.SHA256, sum[:], raw) != nil {
+	sum := sha256.Sum256([]byte(text))
+	if rsa.VerifyPKCS1v15(key, crypto.SHA256, sum[:], raw) != nil {
 		return c, false
 	}
 	if err := decodePayload(token, &c); err != nil {
 		return c, false
 	}
-	return c, c.GrantType == grantType && c.Audience == x.registry() && now.Unix() < c.Expires && now.Unix() >= c.NotBefore
+	g.tokens.Add(token, c)
+	return c, true
+}
+
+// readToken returns the claims of a token of ours that is valid now. They are
+// shared and must not be changed.
+func (x *exchange) readToken(token, grantType string, now time.Time) (claims, bool) {
+	c, ok := x.genuine.read(token, &x.store.tokenKey.PublicKey)
+	return c, ok && c.GrantType == grantType && c.Audience == x.registry() && now.Unix() < c.Expires && now.Unix() >= c.NotBefore
 }
 
 // decodePayload reads the claims of any JWT, whoever signed it.
