@@ -43,6 +43,7 @@ var goals = []struct {
 	{"warm-again", goal{"warm `cat`, opened again", "`cat` of the cache's file", 0.95, "x", 2}},
 	{"warm-random", goal{"warm random 4 KiB", "reads of the cache's file", 0.9, "x", 2}},
 	{"warm-daemon", goal{"warm `cat` without passthrough, after a remount", "`cat` of the cache's file", 0.5, "x", 2}},
+	{"warm-daemon-again", goal{"the same, opened again", "`cat` of the cache's file", 0.5, "x", 2}},
 	{"tags-ls", goal{"`ls -l` of 10,000 tags, cold", "pages + 2", 12, "exchanges", 0}},
 	{"tags-find", goal{"`find` over a repository of 10,000 tags, cold", "pages + 2", 12, "exchanges", 0}},
 	{"tree-exchanges", goal{"`find` to the tags and manifests of 2,000 × 20, cold", "repositories, beside the catalog and 2", 2, "exchanges each", 2}},
