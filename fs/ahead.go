@@ -26,13 +26,13 @@ func (t *tree) prefetch(work func()) {
 	default:
 		return
 	}
-	t.background(func() {
+	t.life.background(func() {
 		defer func() { <-t.ahead }()
 		select {
 		case t.fetching <- struct{}{}:
 			defer func() { <-t.fetching }()
 			work()
-		case <-t.life.Done():
+		case <-t.life.ctx.Done():
 		}
 	})
 }
@@ -53,7 +53,7 @@ func (r *repository) artifactOpened(d *artifactDir) {
 		r.t.prefetch(func() {
 			// What goes wrong here goes wrong again, and is told, when the
 			// walker comes to it.
-			_, _ = r.t.artifacts.get(r.t.life, r.name, dgst)
+			_, _ = r.t.artifacts.get(r.t.life.ctx, r.name, dgst)
 		})
 	}
 }
@@ -122,7 +122,7 @@ func (r *repository) blobOpened(b *blobFile) {
 			blob := r.t.cache.Blob(next.digest, next.size, source{r, next.digest})
 			defer blob.Close()
 			if !blob.Stored() {
-				_ = blob.Fetch(r.t.life)
+				_ = blob.Fetch(r.t.life.ctx)
 			}
 		})
 	}

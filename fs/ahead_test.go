@@ -1,7 +1,6 @@
 package fs
 
 import (
-	"context"
 	"testing"
 	"testing/synctest"
 )
@@ -10,8 +9,7 @@ import (
 // dropped; when the mount ends, who waits is not begun any more.
 func TestPrefetchesAreBoundedAndEndWithTheMount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := &tree{ahead: make(chan struct{}, maxPrefetches), fetching: make(chan struct{}, prefetches)}
-		m.life, m.end = context.WithCancel(t.Context())
+		m := &tree{life: newLife(), ahead: make(chan struct{}, maxPrefetches), fetching: make(chan struct{}, prefetches)}
 		begun, done := make(chan int, 1000), make(chan int, 1000)
 		goOn := make(chan struct{})
 		for i := range 1000 {
@@ -19,7 +17,7 @@ func TestPrefetchesAreBoundedAndEndWithTheMount(t *testing.T) {
 				begun <- i
 				select {
 				case <-goOn:
-				case <-m.life.Done():
+				case <-m.life.ctx.Done():
 				}
 				done <- i
 			})
@@ -35,7 +33,7 @@ func TestPrefetchesAreBoundedAndEndWithTheMount(t *testing.T) {
 		if n := len(begun); n != maxPrefetches-prefetches {
 			t.Errorf("%d began, want %d", n, maxPrefetches-prefetches)
 		}
-		m.close()
+		m.life.close()
 		if len(begun) != len(done) {
 			t.Errorf("%d of %d were waited for", len(done), len(begun))
 		}

@@ -233,7 +233,7 @@ func (s *artifacts) get(ctx context.Context, repo string, d digest.Digest) (*art
 func (s *artifacts) store(d digest.Digest, raw []byte) {
 	select {
 	case s.storing <- struct{}{}:
-		s.t.background(func() {
+		s.t.life.background(func() {
 			defer func() { <-s.storing }()
 			_ = s.t.cache.Put(d, raw)
 		})

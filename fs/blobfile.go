@@ -118,7 +118,7 @@ func (b *blobFile) failed(op string, err error) syscall.Errno {
 		b.t.gens.retire(inoOfBlob(b.digest, b.size), b.repo.name)
 		// What the kernel has of it goes too. Not from here: the kernel holds
 		// the pages that this very read is about, and would wait for us.
-		b.t.background(func() { b.NotifyContent(0, 0) })
+		b.t.life.background(func() { b.NotifyContent(0, 0) })
 	}
 	return b.t.fail(op, b.where(), err)
 }

@@ -48,14 +48,14 @@ func (d *componentDir) Ioctl(ctx context.Context, f fusefs.FileHandle, cmd uint3
 func (t *tree) refresh() {
 	t.forget()
 	done := make(chan struct{})
-	t.background(func() {
+	t.life.background(func() {
 		defer close(done)
 		t.root.forgetNames()
 	})
 	select {
 	case <-done:
 	case <-time.After(notifyLimit):
-	case <-t.life.Done():
+	case <-t.life.ctx.Done():
 	}
 }
 

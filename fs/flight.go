@@ -20,7 +20,7 @@ const changeLimit = 24 * time.Hour
 // The work belongs to none of them: who leaves stops waiting, not the work,
 // and it ends at its own limit or with the mount.
 type flights[V any] struct {
-	life  context.Context
+	life  *life
 	limit time.Duration // 0: flightLimit
 	group singleflight.Group
 }
@@ -28,7 +28,8 @@ type flights[V any] struct {
 // do waits for work or for ctx, whichever ends first.
 func (f *flights[V]) do(ctx context.Context, key string, work func(context.Context) (V, error)) (V, error) {
 	done := f.group.DoChan(key, func() (any, error) {
-		workCtx, cancel := context.WithTimeout(f.life, cmp.Or(f.limit, flightLimit))
+		defer f.life.begin()()
+		workCtx, cancel := context.WithTimeout(f.life.ctx, cmp.Or(f.limit, flightLimit))
 		defer cancel()
 		return work(workCtx)
 	})

@@ -105,7 +105,7 @@ func Mount(mountpoint string, cfg Config) (*Mounted, error) {
 	t := newTree(cfg)
 	server, err := fusefs.Mount(mountpoint, t.root, mountOptions(cfg))
 	if err != nil {
-		t.close()
+		t.life.close()
 		return nil, fmt.Errorf("mount %s: %w", mountpoint, err)
 	}
 	t.passthrough.Store(canPassThrough(server, cfg.Cache))
@@ -158,7 +158,7 @@ func (w logWriter) Write(line []byte) (int, error) {
 // running has too.
 func (m *Mounted) Wait() {
 	m.server.Wait()
-	m.finish.Do(m.tree.close)
+	m.finish.Do(m.tree.life.close)
 }
 
 // Unmount ends the mount. The error is EBUSY by errors.Is while something is
@@ -184,20 +184,3 @@ func (m *Mounted) Passthrough() bool { return m.tree.passthrough.Load() }
 
 // Stats is a snapshot of the counters.
 func (m *Mounted) Stats() Stats { return m.tree.stats.snapshot() }
-
-// background runs work that belongs to the mount; close waits for it.
-func (t *tree) background(work func()) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.life.Err() == nil {
-		t.running.Go(work)
-	}
-}
-
-// close ends everything that runs for the mount and waits for it.
-func (t *tree) close() {
-	t.mu.Lock()
-	t.end()
-	t.mu.Unlock()
-	t.running.Wait()
-}

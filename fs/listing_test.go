@@ -39,9 +39,8 @@ func newCounted(t *testing.T, ttl, stale time.Duration) *counted {
 		ttl:   ttl,
 		stale: stale,
 	}
-	life, end := context.WithCancel(context.Background())
-	t.Cleanup(end)
-	c.flight.life = life
+	c.flight.life = newLife()
+	t.Cleanup(c.flight.life.close)
 	return c
 }
 

@@ -125,7 +125,7 @@ func (d *manifestsDir) listAhead() {
 		if tags := r.tags.last(); tags != nil && tags.value.withoutDigests() {
 			return nil // plain OCI: a request for each tag, too much for a guess
 		}
-		_, err := r.manifests.get(d.t.life)
+		_, err := r.manifests.get(d.t.life.ctx)
 		return err
 	})
 }

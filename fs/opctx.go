@@ -31,7 +31,7 @@ const (
 // whether a fatal signal is pending; then nobody waits for the answer, and the
 // process is gone as soon as it has one.
 func (t *tree) opContext(kernel context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancelCause(t.life)
+	ctx, cancel := context.WithCancelCause(t.life.ctx)
 	if caller, ok := fuse.FromContext(kernel); ok {
 		ctx = fuse.NewContext(ctx, caller)
 	}

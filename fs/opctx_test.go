@@ -15,9 +15,8 @@ import (
 // signal to this caller.
 func interrupted(t *testing.T, pid uint32) context.Context {
 	t.Helper()
-	tr := &tree{}
-	tr.life, tr.end = context.WithCancel(context.Background())
-	t.Cleanup(tr.end)
+	tr := &tree{life: newLife()}
+	t.Cleanup(tr.life.close)
 	cancel := make(chan struct{})
 	ctx, done := tr.opContext(&fuse.Context{Caller: fuse.Caller{Pid: pid}, Cancel: cancel})
 	t.Cleanup(done)

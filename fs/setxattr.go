@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -53,15 +52,13 @@ func (t *tree) setFlag(ctx context.Context, n editable, rows []xattr, name strin
 		return t.audit.end(line, outcomeRefused, err)
 	}
 	// Each is sent, even beside its like: another value may have come between.
-	key := strconv.FormatUint(t.updatesSent.Add(1), 10)
-	_, err = t.updates.do(ctx, key, func(ctx context.Context) (struct{}, error) {
+	return t.life.detached(ctx, changeLimit, func(ctx context.Context) error {
 		after, outcome, err := t.update(ctx, n.ref(), patch, before, line)
 		if err == nil {
 			n.changed(after)
 		}
-		return struct{}{}, t.audit.end(line, outcome, err)
+		return t.audit.end(line, outcome, err)
 	})
-	return err
 }
 
 // checkFlag makes the patch that sets one flag, of an item that has such flags.

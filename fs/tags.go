@@ -122,7 +122,7 @@ func (d *tagsDir) contents(ctx context.Context) (contents, error) {
 
 func (d *tagsDir) listAhead() {
 	d.t.repositoryListed(d.repo.name, &d.t.tagsWalk, func(r *repository) error {
-		_, err := r.tags.get(d.t.life)
+		_, err := r.tags.get(d.t.life.ctx)
 		return err
 	})
 }

@@ -33,11 +33,7 @@ type tree struct {
 	// How long the kernel may keep names and properties that can change, if
 	// they are true at this moment.
 	nameTimeout time.Duration
-
-	// The context of work that belongs to the mount and not to one
-	// operation: listings, manifests, downloads. It ends at unmount.
-	life context.Context
-	end  context.CancelFunc
+	life        *life
 
 	root         *componentDir
 	catalog      *listing[*catalog]
@@ -62,8 +58,7 @@ type tree struct {
 	writable            *Writable // nil: read-only
 	audit               audit
 	budget              budget
-	deletions, updates  flights[struct{}]
-	updatesSent         atomic.Uint64
+	deletions           flights[struct{}]
 	hidden              hiddenSets
 	changedRepositories changes
 	changedFolders      changes // components that went with the last repository below them
@@ -72,9 +67,8 @@ type tree struct {
 	epoch               atomic.Int64 // moves with every Refresh
 	stats               counters
 
-	mu      sync.Mutex // guards what follows
-	repos   map[string]*repository
-	running sync.WaitGroup // only added to while life lasts
+	mu    sync.Mutex // guards repos
+	repos map[string]*repository
 }
 
 type blobKey struct {
@@ -92,17 +86,17 @@ func newTree(cfg Config) *tree {
 		uid:      *cfg.UID,
 		gid:      *cfg.GID,
 		writable: cfg.Writable,
+		life:     newLife(),
 		bound:    newRetention(maxEntries),
 		ahead:    make(chan struct{}, maxPrefetches),
 		fetching: make(chan struct{}, prefetches),
 		repos:    make(map[string]*repository),
 	}
 	t.root = newRoot(t)
-	t.life, t.end = context.WithCancel(context.Background())
 	t.points, _ = lru.New[registry.Ref, dated](maxPoints) // fails for sizes below 1 only
 	t.sizes, _ = lru.New[blobKey, int64](maxSizes)
-	t.pointFlights.life, t.sizeFlights.life, t.deletions.life, t.updates.life = t.life, t.life, t.life, t.life
-	t.deletions.limit, t.updates.limit = changeLimit, changeLimit
+	t.pointFlights.life, t.sizeFlights.life, t.deletions.life = t.life, t.life, t.life
+	t.deletions.limit = changeLimit
 	t.audit.log = cfg.Logger
 	if w := cfg.Writable; w != nil {
 		t.audit.to = w.Audit
