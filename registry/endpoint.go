@@ -40,14 +40,14 @@ func parseEndpoint(endpoint string, plainHTTP bool) (*url.URL, error) {
 	// Azure's registries are known by theirs.
 	host := strings.TrimSuffix(strings.ToLower(u.Host), map[string]string{"https": ":443", "http": ":80"}[u.Scheme])
 	if host == "docker.io" || host == "index.docker.io" {
-		host = dockerHub
+		host = DockerHub
 	}
 	return &url.URL{Scheme: u.Scheme, Host: host}, nil
 }
 
-// dockerHub is the registry that people call docker.io, where the company's web
+// DockerHub is the registry that people call docker.io, where the company's web
 // pages are.
-const dockerHub = "registry-1.docker.io"
+const DockerHub = "registry-1.docker.io"
 
 func validHost(u *url.URL) bool {
 	if port := u.Port(); port != "" {

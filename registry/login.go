@@ -89,13 +89,11 @@ func (l *logins) renew(ctx context.Context, wanted login, scope, sent string) (s
 		ask = l.widened(how, ask)
 	}
 	last := l.asked.Load()
-	if how.realm != nil && (last == nil || last.credential.RegistryToken == "") {
+	itself := how.realm == nil || last != nil && last.credential.RegistryToken != ""
+	if !itself || l.refusals.recent("sent") != nil {
 		return l.obtain(ctx, how, scope, ask, sent)
 	}
 	// What was refused is the credential itself: the source may have another.
-	if l.refusals.recent("sent") != nil {
-		return l.obtain(ctx, how, scope, ask, sent)
-	}
 	l.asked.Store(nil)
 	value, err := l.obtain(ctx, how, scope, ask, sent)
 	if err == nil {

@@ -72,7 +72,7 @@ func (p *pacer) take(earliest, by time.Time) (t ticket, ok bool) {
 	defer p.mu.Unlock()
 	now, begin := time.Now(), p.begin()
 	if earliest.After(begin.Add(slot)) {
-		return ticket{at: earliest, pause: noPause}, by.IsZero() || !earliest.After(by)
+		return ticket{at: earliest, pause: noPause}, !earliest.After(by)
 	}
 	p.grow(begin)
 	place := p.bucket.ReserveN(begin, 1)
@@ -80,7 +80,7 @@ func (p *pacer) take(earliest, by time.Time) (t ticket, ok bool) {
 	if at.Before(earliest) {
 		at = earliest
 	}
-	if !by.IsZero() && at.After(by) && at.After(now) {
+	if at.After(by) && at.After(now) {
 		place.CancelAt(begin)
 		return ticket{}, false
 	}

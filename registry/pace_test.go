@@ -206,7 +206,7 @@ func TestPaceIsWhatTheRegistryTook(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := newPacer(0, slog.New(slog.DiscardHandler))
 				ask := func() ticket {
-					tk, ok := p.take(time.Now(), time.Time{})
+					tk, ok := p.take(time.Now(), time.Now())
 					if !ok || !p.send(tk) {
 						t.Fatal("it has to wait before anything was refused")
 					}
@@ -234,7 +234,7 @@ func TestPaceStaysWithinReason(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPacer(100, slog.New(slog.DiscardHandler))
 		for range 10_000 {
-			tk, ok := p.take(time.Now(), time.Time{})
+			tk, ok := p.take(time.Now(), time.Now().Add(time.Hour))
 			if !ok {
 				t.Fatal("no turn")
 			}

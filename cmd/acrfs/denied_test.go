@@ -119,17 +119,9 @@ func TestRefusalsAreToldOncePerRepository(t *testing.T) {
 // A walk through a repository without rights leaves one line that helps.
 func TestMountSaysOnceWhichRightIsMissing(t *testing.T) {
 	requireMount(t)
-	users := filepath.Join(t.TempDir(), "users.json")
-	if err := os.WriteFile(users, []byte(`{"users":[{"name":"ci","passwords":["hunter2"],"actions":[
-		"repositories/library/hello-world/metadata/read"]}]}`), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	_, url := serveSeeded(t, "--auth", "basic", "--users", users)
+	url := serveToCI(t, "repositories/library/hello-world/metadata/read")
 	dir := t.TempDir()
-	cmd := mountCommand(t, url, dir)
-	cmd.Env = append(cmd.Env, "ACRFS_USERNAME=ci", "ACRFS_PASSWORD=hunter2")
-	p := start(t, cmd)
-	p.until("mounted ")
+	p := mountAsCI(t, url, dir)
 	all := tags(t, dir)
 	for _, tag := range all {
 		if _, err := os.ReadFile(filepath.Join(dir, "library", "hello-world", "_tags", tag, "manifest.json")); !os.IsPermission(err) {

@@ -195,10 +195,9 @@ func (a dockerAuth) credential(key string) (registry.Credential, error) {
 // dockerKeys are the names that docker keeps a registry's login under. Docker
 // Hub has one of its own.
 func dockerKeys(host string) []string {
-	if isDockerHub(host) {
+	if host == registry.DockerHub {
 		return []string{"https://index.docker.io/v1/", "index.docker.io", "docker.io"}
 	}
 	return []string{host, "https://" + host, "http://" + host}
 }
 
-func isDockerHub(host string) bool { return host == "registry-1.docker.io" }

@@ -40,6 +40,37 @@ func mountCommand(t *testing.T, url, dir string, flags ...string) *exec.Cmd {
 	return command(t, append(args, url, dir)...)
 }
 
+// serveToCI runs the local registry with its samples, for one user, ci, who may
+// do these actions.
+func serveToCI(t *testing.T, actions ...string) (url string) {
+	t.Helper()
+	type user struct {
+		Name      string   `json:"name"`
+		Passwords []string `json:"passwords"`
+		Actions   []string `json:"actions"`
+	}
+	text, err := json.Marshal(map[string][]user{"users": {{"ci", []string{"hunter2"}, actions}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	users := filepath.Join(t.TempDir(), "users.json")
+	if err := os.WriteFile(users, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, url = serveSeeded(t, "--auth", "basic", "--users", users)
+	return url
+}
+
+// mountAsCI mounts what serveToCI serves.
+func mountAsCI(t *testing.T, url, dir string, flags ...string) *process {
+	t.Helper()
+	cmd := mountCommand(t, url, dir, flags...)
+	cmd.Env = append(cmd.Env, "ACRFS_USERNAME=ci", "ACRFS_PASSWORD=hunter2")
+	p := start(t, cmd)
+	p.until("mounted ")
+	return p
+}
+
 func detachAtEnd(t *testing.T, dir string) {
 	t.Cleanup(func() {
 		for fs.UnmountLazily(dir) == nil {

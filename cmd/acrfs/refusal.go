@@ -77,7 +77,7 @@ func dockerAdvice(host, tool string) string {
 	if name, _, ok := azureRegistry(host); ok && tool == "docker" {
 		return "az acr login --name " + name
 	}
-	if isDockerHub(host) {
+	if host == registry.DockerHub {
 		host = "docker.io" // under its own name the login would be kept elsewhere
 	}
 	return tool + " login " + host

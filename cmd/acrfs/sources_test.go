@@ -217,19 +217,11 @@ func TestMountThatMayStartUnauthenticatedGetsInLater(t *testing.T) {
 // those that the user names are listed.
 func TestMountOfARegistryThatHidesItsCatalog(t *testing.T) {
 	requireMount(t)
-	users := filepath.Join(t.TempDir(), "users.json")
-	if err := os.WriteFile(users, []byte(`{"users":[{"name":"ci","passwords":["hunter2"],"actions":[
-		"repositories/library/hello-world/content/read","repositories/library/hello-world/metadata/read"]}]}`), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	_, url := serveSeeded(t, "--auth", "basic", "--users", users)
+	url := serveToCI(t, "repositories/library/hello-world/content/read", "repositories/library/hello-world/metadata/read")
 	for name, flags := range map[string][]string{"by name": nil, "listed": {"--repository", "library/hello-world", "--repository", "library/secret"}} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			cmd := mountCommand(t, url, dir, flags...)
-			cmd.Env = append(cmd.Env, "ACRFS_USERNAME=ci", "ACRFS_PASSWORD=hunter2")
-			p := start(t, cmd)
-			p.until("mounted ")
+			p := mountAsCI(t, url, dir, flags...)
 			if flags == nil {
 				if _, err := os.ReadDir(dir); !os.IsPermission(err) {
 					t.Errorf("listing all: got %v, want EACCES", err)
@@ -256,17 +248,9 @@ func TestMountOfARegistryThatHidesItsCatalog(t *testing.T) {
 // listed where the catalog lists it, so that nobody takes it for deleted.
 func TestRepositoryWithoutRightsIsListedAllTheSame(t *testing.T) {
 	requireMount(t)
-	users := filepath.Join(t.TempDir(), "users.json")
-	if err := os.WriteFile(users, []byte(`{"users":[{"name":"ci","passwords":["hunter2"],"actions":[
-		"repositories/*/metadata/read","repositories/library/hello-world/content/read"]}]}`), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	_, url := serveSeeded(t, "--auth", "basic", "--users", users)
+	url := serveToCI(t, "repositories/*/metadata/read", "repositories/library/hello-world/content/read")
 	dir := t.TempDir()
-	cmd := mountCommand(t, url, dir)
-	cmd.Env = append(cmd.Env, "ACRFS_USERNAME=ci", "ACRFS_PASSWORD=hunter2")
-	p := start(t, cmd)
-	p.until("mounted ")
+	p := mountAsCI(t, url, dir)
 	if _, err := os.ReadFile(filepath.Join(dir, "library", "hello-world", "_tags", "latest", "manifest.json")); err != nil {
 		t.Error(err)
 	}
