@@ -7,12 +7,14 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // daemons are the processes that serve dir in the background.
@@ -115,6 +117,46 @@ func TestListingsAreForgottenOnRefreshAndOnHangupOfADaemon(t *testing.T) {
 	if _, stderr, status := runHere(t, "refresh", t.TempDir()); status != exitFailed || strings.Count(stderr, "\n") != 1 {
 		t.Errorf("refresh of no mount: status %d, stderr %q", status, stderr)
 	}
+}
+
+// ignoringHangups runs a command as nohup does.
+func ignoringHangups(cmd *exec.Cmd) *exec.Cmd {
+	cmd.Path, cmd.Args = "/bin/sh", append([]string{"sh", "-c", `trap "" HUP; exec "$@"`, "sh"}, cmd.Args...)
+	return cmd
+}
+
+// TestHangupsUnderNohup: a mount in the foreground survives them; to a daemon they
+// are what they always are, since cron jobs and init scripts run under nohup.
+func TestHangupsUnderNohup(t *testing.T) {
+	requireMount(t)
+	_, url := serveSeeded(t)
+	t.Run("foreground", func(t *testing.T) {
+		dir := t.TempDir()
+		p := start(t, ignoringHangups(mountCommand(t, url, dir)))
+		p.until("mounted ")
+		p.Process.Signal(syscall.SIGHUP)
+		select {
+		case <-p.ended:
+			t.Error("a hangup ended it")
+		case <-time.After(time.Second):
+			tags(t, dir)
+		}
+		if status := p.stop(syscall.SIGTERM); status != exitDone {
+			t.Errorf("exit status %d", status)
+		}
+	})
+	t.Run("daemon", func(t *testing.T) {
+		dir := t.TempDir()
+		if _, stderr, status := runMount(t, ignoringHangups(mountCommand(t, url, dir, "--daemon", "--metadata-ttl", "1h"))); status != exitDone {
+			t.Fatalf("status %d, stderr %q", status, stderr)
+		}
+		pid := daemons(t, dir)[0]
+		t.Cleanup(func() { syscall.Kill(pid, syscall.SIGKILL) })
+		tags(t, dir)
+		pushTag(t, url, "under-nohup")
+		syscall.Kill(pid, syscall.SIGHUP)
+		eventually(t, "the new tag", func() bool { return slices.Contains(tags(t, dir), "under-nohup") })
+	})
 }
 
 // pushTag puts the manifest behind latest under another tag, as any client

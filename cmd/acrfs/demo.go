@@ -50,7 +50,7 @@ const demoStop = 2 * time.Second
 // demo runs a seeded registry and mounts it until ctx ends, SIGHUP arrives or
 // someone unmounts it.
 func demo(ctx context.Context, mountpoint string, flags *demoFlags, stdout, stderr io.Writer) (err error) {
-	hup := hangups()
+	hup := hangups(false)
 	logger, closeLog, err := flags.log.open(stderr)
 	if err != nil {
 		return err

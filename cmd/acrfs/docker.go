@@ -200,4 +200,3 @@ func dockerKeys(host string) []string {
 	}
 	return []string{host, "https://" + host, "http://" + host}
 }
-

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strings"
 	"sync"
 	"syscall"
@@ -25,6 +26,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(commandVariable) == "1" {
 		main()
 	}
+	// What these tests start must not inherit that a hangup is ignored; a signal
+	// with a handler is the default again in another program.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	os.Exit(m.Run())
 }
 

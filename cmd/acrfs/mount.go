@@ -57,7 +57,8 @@ port 443: https://host:8443, http://localhost:5000.
 
 // mount serves endpoint on mountpoint until ctx ends or someone unmounts it.
 func mount(ctx context.Context, endpoint, mountpoint string, flags *mountFlags, env environment, stdin io.Reader, stdout, stderr io.Writer) error {
-	hup := hangups()
+	daemon := flags.readyFD != 0
+	hup := hangups(daemon)
 	if err := keepSecrets(); err != nil {
 		return fmt.Errorf("forbid core dumps: %w", err)
 	}
@@ -119,7 +120,7 @@ func mount(ctx context.Context, endpoint, mountpoint string, flags *mountFlags, 
 	fmt.Fprintln(stdout, s.line(endpoint, in.who, flags))
 	s.background(func(ctx context.Context) { in.keepAsking(ctx, s.mounted.Refresh) })
 	var onHangup func()
-	if flags.readyFD != 0 {
+	if daemon {
 		onHangup = s.mounted.Refresh
 		if err := letGo(flags.readyFD, flags.log.file); err != nil {
 			logger.Warn("the daemon keeps its caller's files", "error", err)

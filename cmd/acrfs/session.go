@@ -90,10 +90,12 @@ func (s *session) background(work func(context.Context)) {
 	s.running.Go(func() { work(s.life) })
 }
 
-// hangups delivers SIGHUP, unless whoever started us wants it ignored (nohup).
-func hangups() <-chan os.Signal {
+// hangups delivers SIGHUP. In the foreground it tells that the terminal is gone,
+// and is left alone if whoever started us wants it ignored (nohup); to a daemon
+// it is sent on purpose.
+func hangups(daemon bool) <-chan os.Signal {
 	c := make(chan os.Signal, 1)
-	if !signal.Ignored(syscall.SIGHUP) {
+	if daemon || !signal.Ignored(syscall.SIGHUP) {
 		signal.Notify(c, syscall.SIGHUP)
 	}
 	return c
