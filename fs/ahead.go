@@ -10,7 +10,7 @@ import (
 const (
 	// prefetches is how many items are fetched ahead at the same time, in the
 	// whole mount. A registry answers that many without throttling.
-	prefetches = 8
+	prefetches = 16
 	// maxPrefetches bounds those that wait for their turn as well.
 	maxPrefetches = 64
 	// maxBytesAhead is about how much is downloaded ahead of someone who reads

@@ -12,7 +12,7 @@ import (
 const (
 	// maxAhead is how many items are fetched ahead of a walker at most. With
 	// prefetches in flight at once it hides the registry's latency.
-	maxAhead = 16
+	maxAhead = 32
 	// A walker that pauses for longer starts anew.
 	walkPause = 2 * time.Second
 	// maxSkip is how many items a walker may leave out and still be on its

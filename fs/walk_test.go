@@ -38,8 +38,8 @@ func TestWalkLooksFartherAheadWithEachStep(t *testing.T) {
 	for i := 14; i < 40; i++ {
 		w.ask(i, walked{n: 100})
 	}
-	ask(40, 56) // maxAhead in front
-	ask(56, 57, 58, 59, 60, 61, 62, 63, 64, 65, 66, 67, 68, 69, 70, 71, 72)
+	ask(40, 72) // maxAhead in front
+	ask(56, 73, 74, 75, 76, 77, 78, 79, 80, 81, 82, 83, 84, 85, 86, 87, 88)
 	for i := 57; i < 98; i++ {
 		w.ask(i, walked{n: 100})
 	}
