@@ -183,9 +183,10 @@ func (noSource) OpenRange(context.Context, int64, int64) (io.ReadCloser, error) 
 func (c *Cache) leave(f *flight) {
 	c.mu.Lock()
 	f.handles--
-	last := f.handles == 0
+	// Under the lock, or it would pause what someone has opened meanwhile.
+	rests := f.handles == 0 && f.pause()
 	c.mu.Unlock()
-	if last && f.pause() {
+	if rests {
 		c.retire(f)
 	}
 }
