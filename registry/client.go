@@ -47,8 +47,9 @@ type Config struct {
 	// MaxRetries is how often one exchange is repeated after a fault, and how
 	// often in a row a broken blob body is reopened. 0: 4; negative: never.
 	MaxRetries int
-	// ThrottleWait bounds the total wait for 429 answers of one operation.
-	// 0: 45s. Reads wait within MetadataTimeout, changes beyond it.
+	// ThrottleWait bounds how long one operation waits in all for its turn: after
+	// 429 answers, or under RequestRate. 0: 45s. Reads wait within MetadataTimeout,
+	// changes beyond it.
 	ThrottleWait time.Duration
 	// RequestRate is how many requests the registry gets in a second at most,
 	// those to the storage that it redirects to left out. 0: as many as there
@@ -125,7 +126,7 @@ func (c *Client) pipeline(transport policy.Transporter) runtime.Pipeline {
 		PerRetry: []policy.Policy{
 			bufferPolicy{},
 			&authPolicy{logins: c.logins},
-			stallPolicy{limit: c.stallTimeout},
+			stallPolicy{limit: c.stallTimeout, stalled: c.transports.closeIdle},
 			&observePolicy{endpoint: c.endpoint, log: c.log, count: c.count},
 		},
 	}, &policy.ClientOptions{
@@ -145,7 +146,7 @@ func (c *Client) Stats() Stats { return c.count.snapshot() }
 // connections. Bodies that are still open stay usable.
 func (c *Client) Close() error {
 	c.shared.end()
-	c.transports.close()
+	c.transports.closeIdle()
 	return nil
 }
 

@@ -99,6 +99,7 @@ func (c *Client) failure(ctx, inner context.Context, op string, err error) error
 	case errors.Is(err, errStalled):
 		return &Error{Op: op, Message: "no answer from " + c.Host(), Kind: ErrTimeout, Err: err}
 	case inner.Err() != nil:
+		c.transports.closeIdle()
 		return &Error{Op: op, Message: "no answer from " + c.Host(), Kind: ErrTimeout, Err: context.Cause(inner)}
 	}
 	return &Error{Op: op, Message: "no answer from " + c.Host(), Kind: ErrUnavailable, Err: err}

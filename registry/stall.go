@@ -13,7 +13,10 @@ import (
 // stallPolicy bounds how long a streamed exchange may be silent: while its
 // headers are awaited and in every read of its body. A consumer that takes its
 // time between two reads is not the server's silence.
-type stallPolicy struct{ limit time.Duration }
+type stallPolicy struct {
+	limit   time.Duration
+	stalled func() // called when an exchange was silent for that long
+}
 
 func (p stallPolicy) Do(req *policy.Request) (*http.Response, error) {
 	var buffered bodyLimit
@@ -21,7 +24,7 @@ func (p stallPolicy) Do(req *policy.Request) (*http.Response, error) {
 		return req.Next() // bounded as a whole by MetadataTimeout
 	}
 	ctx, cancel := context.WithCancel(req.Raw().Context())
-	w := &watched{limit: p.limit, cancel: cancel}
+	w := &watched{stallPolicy: p, cancel: cancel}
 	w.timer = time.AfterFunc(p.limit, w.bark)
 	resp, err := req.WithContext(ctx).Next()
 	w.timer.Stop()
@@ -36,20 +39,21 @@ func (p stallPolicy) Do(req *policy.Request) (*http.Response, error) {
 
 // watched is a body with a watchdog.
 type watched struct {
-	body    io.ReadCloser
-	limit   time.Duration
-	timer   *time.Timer
-	cancel  context.CancelFunc
-	stalled atomic.Bool
+	stallPolicy
+	body   io.ReadCloser
+	timer  *time.Timer
+	cancel context.CancelFunc
+	barked atomic.Bool
 }
 
 func (w *watched) bark() {
-	w.stalled.Store(true)
+	w.barked.Store(true)
 	w.cancel()
+	w.stalled()
 }
 
 func (w *watched) explain(err error) error {
-	if err != nil && err != io.EOF && w.stalled.Load() {
+	if err != nil && err != io.EOF && w.barked.Load() {
 		return errStalled
 	}
 	return err

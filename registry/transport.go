@@ -24,6 +24,13 @@ type transports struct {
 	own             []*http.Transport // ours to close
 }
 
+// How long an HTTP/2 connection may be silent before it is asked whether it is
+// still there, and how long the answer may take.
+const (
+	pingAfter   = 10 * time.Second
+	pingTimeout = 5 * time.Second
+)
+
 // newTransports builds our own, or takes the one given for both uses.
 func newTransports(given policy.Transporter, roots *x509.CertPool) transports {
 	if client, ok := given.(*http.Client); ok {
@@ -34,6 +41,9 @@ func newTransports(given policy.Transporter, roots *x509.CertPool) transports {
 	}
 	metadata, blobs := newHTTPTransport(roots), newHTTPTransport(roots)
 	metadata.ForceAttemptHTTP2 = true
+	// One that died without a word (a network changed, a laptop slept) would hold
+	// up everybody for as long as the kernel tries.
+	metadata.HTTP2 = &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout}
 	blobs.TLSNextProto = map[string]func(string, *tls.Conn) http.RoundTripper{} // no HTTP/2
 	blobs.DisableCompression = true
 	return transports{
@@ -94,7 +104,9 @@ func newHTTPTransport(roots *x509.CertPool) *http.Transport {
 	}
 }
 
-func (t transports) close() {
+// closeIdle closes the connections that nobody uses at the moment: at the end,
+// and when one in use turned out to be dead, as the others may have died with it.
+func (t transports) closeIdle() {
 	for _, own := range t.own {
 		own.CloseIdleConnections()
 	}
