@@ -32,7 +32,7 @@ type call struct {
 	scope  string // what the token must allow; "" with auth set: any token
 	auth   bool   // false: the request goes without Authorization
 	limit  int64  // longest body to buffer; 0: the body is a stream for the caller
-	hasty  bool   // one repetition at most: somebody waits at the prompt
+	hasty  bool   // one repetition at most after a fault: somebody waits at the prompt
 }
 
 // answer is a buffered response.
@@ -85,7 +85,7 @@ func (c *Client) fetch(ctx context.Context, k call) (answer, error) {
 		k.limit = maxPage
 	}
 	limit := c.metadataTimeout
-	if k.method == http.MethodDelete || k.method == http.MethodPatch {
+	if k.method != http.MethodGet && k.method != http.MethodHead && k.method != http.MethodPost {
 		limit += c.retry.throttleWait
 	}
 	inner, cancel := context.WithTimeoutCause(ctx, limit, errDeadline)

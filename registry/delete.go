@@ -1,9 +1,11 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -58,7 +60,8 @@ func (c *Client) delete(ctx context.Context, k call) error {
 // place: that would take the manifest and every other tag on it.
 //
 // Some registries took the specification otherwise and delete the manifest.
-// So it is looked at again afterwards, and put back when it went.
+// So it is looked at again afterwards, and put back when it went: unless the
+// deletion was clearly refused, and also when the caller has left.
 func (o *oci) deleteTag(ctx context.Context, ref Ref) error {
 	op := "delete tag " + ref.String()
 	if o.c.tagTakesManifest.Load() {
@@ -69,29 +72,47 @@ func (o *oci) deleteTag(ctx context.Context, ref Ref) error {
 		return err
 	}
 	err = o.c.delete(ctx, o.c.call(op, http.MethodDelete, manifestPath(ref), scopeOf(ref.Repository, "delete")))
-	if err != nil {
-		var ours *Error
-		if errors.As(err, &ours) && (ours.Status == http.StatusBadRequest || ours.Status == http.StatusMethodNotAllowed) {
+	var ours *Error
+	if errors.As(err, &ours) && ours.Status/100 == 4 {
+		if ours.Status == http.StatusBadRequest || ours.Status == http.StatusMethodNotAllowed {
 			ours.Kind = ErrUnsupported
 		}
 		return err
 	}
-	return o.keepManifest(ctx, op, Ref{Repository: ref.Repository, Digest: d.Digest}, body, d.MediaType)
+	if ctx.Err() != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), lastLook)
+		defer cancel()
+	}
+	return cmp.Or(o.keepManifest(ctx, op, Ref{Repository: ref.Repository, Digest: d.Digest}, body, d.MediaType, err == nil), err)
 }
 
+// lastLook is how long a caller who has left keeps us from leaving the manifest.
+const lastLook = 10 * time.Second
+
 // keepManifest puts a manifest back that went with its tag, and makes that tag
-// the last one this client deletes.
-func (o *oci) keepManifest(ctx context.Context, op string, ref Ref, body []byte, mediaType string) error {
-	_, err := o.c.Resolve(ctx, ref)
-	if !errors.Is(err, ErrNotFound) {
-		return nil // still there; or unknown, and then there is no cause to act
+// the last one this client deletes. After a deletion that was answered it is put,
+// too, where it cannot be seen whether it is still there: that changes nothing if
+// it is.
+func (o *oci) keepManifest(ctx context.Context, op string, ref Ref, body []byte, mediaType string, answered bool) error {
+	_, lookErr := o.c.Resolve(ctx, ref)
+	gone := errors.Is(lookErr, ErrNotFound)
+	if lookErr == nil || !gone && !answered {
+		return nil
 	}
-	o.c.tagTakesManifest.Store(true)
+	if gone {
+		o.c.tagTakesManifest.Store(true)
+	}
 	k := o.c.call(op, http.MethodPut, manifestPath(ref), scopeOf(ref.Repository, "pull,push")).with("Content-Type", mediaType)
 	k.body = body
-	if _, err := o.c.want(ctx, k); err != nil {
+	_, err := o.c.want(ctx, k)
+	switch {
+	case err != nil && gone:
 		return &Error{Op: op, Message: "the registry deleted the manifest " + ref.Digest.String() + " with its tag, and it could not be put back", Kind: ErrUnsupported, Err: err}
+	case err != nil:
+		return &Error{Op: op, Message: "whether the manifest " + ref.Digest.String() + " is still there could not be seen", Kind: ErrUnavailable, Err: lookErr}
+	case gone:
+		o.c.log.Warn("manifest went with its tag and was put back, without other tags that it may have had; no further tag will be deleted", "manifest", ref.String())
 	}
-	o.c.log.Warn("manifest went with its tag and was put back; no further tag will be deleted", "manifest", ref.String())
 	return nil
 }

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -47,23 +48,28 @@ func TestPlainTagDeletion(t *testing.T) {
 	body := `{"schemaVersion":2}`
 	for name, row := range map[string]struct {
 		answer http.HandlerFunc
-		takes  bool // the manifest
+		look   http.HandlerFunc // afterwards, at the manifest
 		want   error
 		puts   int
+		last   bool // no further tag is deleted
 	}{
-		"tag alone":          {reply(202, ""), false, nil, 0},
-		"405 as older ones":  {reply(405, errorBody("UNSUPPORTED", "The operation is unsupported.")), false, ErrUnsupported, 0},
-		"400 as still older": {reply(400, errorBody("DIGEST_INVALID", "provided digest did not match uploaded content")), false, ErrUnsupported, 0},
-		"denied":             {reply(403, ""), false, ErrDenied, 0},
-		"takes the manifest": {reply(202, ""), true, nil, 1},
+		"tag alone":                  {reply(202, ""), nil, nil, 0, false},
+		"405 as older ones":          {reply(405, errorBody("UNSUPPORTED", "The operation is unsupported.")), nil, ErrUnsupported, 0, false},
+		"400 as still older":         {reply(400, errorBody("DIGEST_INVALID", "provided digest did not match uploaded content")), nil, ErrUnsupported, 0, false},
+		"denied":                     {reply(403, ""), nil, ErrDenied, 0, false},
+		"takes the manifest":         {reply(202, ""), reply(404, ""), nil, 1, true},
+		"takes it without an answer": {reply(504, ""), reply(404, ""), ErrUnavailable, 1, true},
+		"no answer, and it is there": {reply(504, ""), nil, ErrUnavailable, 0, false},
+		"no answer to anything":      {reply(504, ""), reply(503, ""), ErrUnavailable, 0, false},
+		"it cannot be seen, and put": {reply(202, ""), reply(503, ""), nil, 1, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newPlain(t)
 			d := push(f, dockerManifest, body, "v1", "v2")
 			digestPath := "/v2/r/manifests/" + d.String()
 			f.on("DELETE /v2/r/manifests/v1", func(w http.ResponseWriter, r *http.Request) {
-				if row.takes {
-					f.on("HEAD "+digestPath, nil)
+				if row.look != nil {
+					f.on("HEAD "+digestPath, row.look)
 				}
 				row.answer(w, r)
 			})
@@ -84,10 +90,8 @@ func TestPlainTagDeletion(t *testing.T) {
 			if f.count("DELETE "+digestPath) != 0 {
 				t.Error("the manifest was deleted in the tag's place")
 			}
-			if row.takes {
-				if err := c.Delete(t.Context(), Ref{Repository: "r", Tag: "v2"}); !errors.Is(err, ErrUnsupported) {
-					t.Errorf("the next tag: got %v, want ErrUnsupported", err)
-				}
+			if err := c.Delete(t.Context(), Ref{Repository: "r", Tag: "v2"}); row.last && !errors.Is(err, ErrUnsupported) {
+				t.Errorf("the next tag: got %v, want ErrUnsupported", err)
 			}
 		})
 	}
@@ -98,6 +102,26 @@ func TestPlainTagDeletion(t *testing.T) {
 	}
 	if err := c.Delete(t.Context(), Ref{Repository: "r", Tag: "v1"}); !errors.Is(err, ErrNotFound) {
 		t.Errorf("missing tag: got %v, want ErrNotFound", err)
+	}
+}
+
+// TestCallerWhoLeavesATagDeletion does not leave the manifest deleted.
+func TestCallerWhoLeavesATagDeletion(t *testing.T) {
+	f := newPlain(t)
+	d := push(f, dockerManifest, `{"schemaVersion":2}`, "v1")
+	digestPath := "/v2/r/manifests/" + d.String()
+	ctx, leave := context.WithCancel(t.Context())
+	f.on("DELETE /v2/r/manifests/v1", func(w http.ResponseWriter, r *http.Request) {
+		f.on("HEAD "+digestPath, nil)
+		leave()
+		<-r.Context().Done()
+	})
+	f.on("PUT "+digestPath, reply(201, ""))
+	if err := newClient(t, f.URL).Delete(ctx, Ref{Repository: "r", Tag: "v1"}); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want %v", err, context.Canceled)
+	}
+	if f.count("PUT "+digestPath) != 1 {
+		t.Errorf("the manifest went with its tag: %q", f.requests())
 	}
 }
 
