@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -243,6 +244,29 @@ func TestFailingIdentityIsDeniedInOneLine(t *testing.T) {
 	want := "list repositories: log in to " + e.url().Host + ": no token from Microsoft Entra: AADSTS700082: The refresh token has expired due to inactivity."
 	if !errors.Is(err, ErrDenied) || !errors.Is(err, page) || err.Error() != want {
 		t.Errorf("got %v\nwant %s", err, want)
+	}
+}
+
+// TestIdentityOutOfReachIsNotARefusal: cached content is served on the former, and
+// nobody goes looking for rights.
+func TestIdentityOutOfReachIsNotARefusal(t *testing.T) {
+	e := newExchanging(t)
+	for name, row := range map[string]struct{ cause, want error }{
+		"no network":       {&net.OpError{Op: "dial", Net: "tcp", Err: errors.New("network is unreachable")}, ErrUnavailable},
+		"no name":          {&net.DNSError{Err: "server misbehaving", Name: "login.example", IsTemporary: true}, ErrUnavailable},
+		"said by a source": {fmt.Errorf("%w: 503", ErrUnavailable), ErrUnavailable},
+		"refused":          {errors.New("AADSTS7000215: Invalid client secret provided."), ErrDenied},
+	} {
+		_, err := collect(newClient(t, e.URL, withEntra(tokensFunc(func(string) (azcore.AccessToken, error) {
+			return azcore.AccessToken{}, row.cause
+		}))).Repositories(t.Context()))
+		if !errors.Is(err, row.want) || errors.Is(err, ErrDenied) != (row.want == ErrDenied) {
+			t.Errorf("%s: got %v, want %v", name, err, row.want)
+		}
+	}
+	late := &entraError{cause: context.DeadlineExceeded, late: true}
+	if got := kindOfEntra(late); got != ErrTimeout {
+		t.Errorf("late: got %v, want ErrTimeout", got)
 	}
 }
 

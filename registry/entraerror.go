@@ -1,6 +1,8 @@
 package registry
 
 import (
+	"errors"
+	"net"
 	"regexp"
 	"strings"
 )
@@ -20,6 +22,20 @@ func (e *entraError) Error() string {
 }
 
 func (e *entraError) Unwrap() error { return e.cause }
+
+// kindOfEntra tells a refusal from Microsoft Entra being out of reach, which a
+// credential says by an error that is a net.Error or ErrUnavailable.
+func kindOfEntra(err error) error {
+	var ours *entraError
+	var network net.Error
+	switch {
+	case errors.As(err, &ours) && ours.late:
+		return ErrTimeout
+	case errors.Is(err, ErrUnavailable), errors.As(err, &network):
+		return ErrUnavailable
+	}
+	return ErrDenied
+}
 
 var (
 	// aadsts finds the sentence of Microsoft Entra's own that says what is

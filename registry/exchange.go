@@ -92,7 +92,7 @@ func (l *logins) refreshToken(ctx context.Context, op string, how login, entra *
 func (l *logins) exchange(ctx context.Context, op string, how login, entra *Entra) (refresh, error) {
 	value, err := entra.token(ctx, "")
 	if err != nil {
-		return refresh{}, &Error{Op: op, Message: "no token from Microsoft Entra", Kind: ErrDenied, Login: true, Err: err}
+		return refresh{}, &Error{Op: op, Message: "no token from Microsoft Entra", Kind: kindOfEntra(err), Login: true, Err: err}
 	}
 	r, err := l.exchangeOnce(ctx, op, how, entra, value)
 	if !errors.Is(err, ErrDenied) {

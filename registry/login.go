@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/url"
@@ -34,7 +35,8 @@ type logins struct {
 	abac      atomic.Bool             // see Client.PerRepository
 	narrow    atomic.Bool             // wider tokens are refused here, see wide.go
 	tokens    *lru.Cache[string, token]
-	refusals  refusals // see refused.go
+	refusals  refusals                  // see refused.go
+	welcome   atomic.Pointer[time.Time] // when letIn last said yes
 	flights   singleflight.Group
 }
 
@@ -70,7 +72,7 @@ func (l *logins) authorization(ctx context.Context, scope string) (string, error
 	if known == nil {
 		return "", nil
 	}
-	if value := l.kept(*known, scope, ""); value != "" {
+	if value := l.kept(*known, scope, "", false); value != "" {
 		return value, nil
 	}
 	return l.obtain(ctx, *known, scope, l.widened(*known, scope), "")
@@ -81,7 +83,7 @@ func (l *logins) authorization(ctx context.Context, scope string) (string, error
 func (l *logins) renew(ctx context.Context, wanted login, scope, sent string) (string, error) {
 	how := l.learn(wanted)
 	l.drop(how, scope, sent, wanted.tooNarrow)
-	if value := l.kept(how, scope, sent); value != "" {
+	if value := l.kept(how, scope, sent, wanted.tooNarrow); value != "" {
 		return value, nil // somebody renewed it meanwhile
 	}
 	ask := or(wanted.scope, scope)
@@ -113,18 +115,20 @@ func (l *logins) obtain(ctx context.Context, how login, scope, ask, refused stri
 	flight := l.flights.DoChan(key, func() (any, error) {
 		defer l.shared.begin()()
 		// Whoever was here just before may have left the answer.
-		if value := l.kept(how, scope, refused); value != "" {
+		if value := l.kept(how, scope, refused, !strings.HasSuffix(ask, everywhere)); value != "" {
 			return value, nil
 		}
-		if err := l.refusals.recent(key); err != nil {
+		if err := cmp.Or(l.refusals.recent(key), l.refusals.recent(anyScope)); err != nil {
 			return "", err
 		}
 		t, err := l.logIn(l.shared.ctx, how, ask)
-		if exact, wide := strings.CutSuffix(ask, " "+everywhere); wide && errors.Is(err, ErrDenied) {
+		if errors.Is(err, ErrDenied) && l.letIn(how) {
 			// Narrower tokens are given to those who ask for too much, but not
 			// all services need know that.
-			if t, err = l.logIn(l.shared.ctx, how, exact); err == nil {
-				l.narrow.Store(true)
+			if exact, wide := strings.CutSuffix(ask, " "+everywhere); wide {
+				if t, err = l.logIn(l.shared.ctx, how, exact); err == nil {
+					l.narrow.Store(true)
+				}
 			}
 		}
 		l.refusals.note(key, err)
@@ -140,6 +144,31 @@ func (l *logins) obtain(ctx context.Context, how login, scope, ask, refused stri
 	case <-ctx.Done():
 		return "", context.Cause(ctx)
 	}
+}
+
+// anyScope is what a refusal is noted for that is the credential's own.
+const anyScope = "any scope"
+
+// letIn tells, when a scope was refused, whether it is the scope or the
+// credential: that is refused whatever it asks for, and then not offered again for
+// each of thousands of repositories.
+func (l *logins) letIn(how login) bool {
+	if last := l.welcome.Load(); last != nil && time.Since(*last) < refusedMost {
+		return true
+	}
+	scope := "" // as docker login asks
+	if isAzureLogin(how) {
+		scope = catalogScope // which every identity may ask for, see acr.loginScopes
+	}
+	t, err := l.logIn(l.shared.ctx, how, scope)
+	l.refusals.note(anyScope, err)
+	if err != nil {
+		return false
+	}
+	now := time.Now()
+	l.welcome.Store(&now)
+	l.keep(how, scope, t)
+	return true
 }
 
 // tokenKey is what a token is cached by. Basic is the same for every scope.

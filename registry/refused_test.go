@@ -2,6 +2,7 @@ package registry
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -39,6 +40,32 @@ func (r *refusing) Do(req *http.Request) (*http.Response, error) {
 		return answer(200, `{"tags":null}`)
 	}
 	return answer(401, "")
+}
+
+// TestRefusedPasswordIsNotTriedForEveryRepository: a walk through thousands of
+// them, each with a scope of its own, would lock the account.
+func TestRefusedPasswordIsNotTriedForEveryRepository(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		far := &refusing{refuse: true}
+		asked := 0
+		c := clientIn(t, Config{Endpoint: "contoso.azurecr.io", Transport: far, Credentials: credentialFunc(func() (Credential, error) {
+			asked++
+			return Credential{Username: "u", Password: "expired"}, nil
+		})})
+		for i := range 1000 {
+			if err := listTags(t, c, fmt.Sprintf("team/app%d", i)); !errors.Is(err, ErrDenied) {
+				t.Fatalf("got %v, want ErrDenied", err)
+			}
+		}
+		if far.tokens > 3 || asked > 5 {
+			t.Errorf("%d logins, and the source was asked %d times", far.tokens, asked)
+		}
+		far.refuse = false
+		time.Sleep(refusedMost)
+		if err := listTags(t, c, "team/app0"); err != nil {
+			t.Errorf("after it was put right: %v", err)
+		}
+	})
 }
 
 // clientIn is a client under a fake clock, which has to end before its bubble.

@@ -75,10 +75,10 @@ func (l *logins) checkRealm(realm *url.URL, credential Credential) string {
 	case realm.Scheme == "https", credential.anonymous(), sameOrigin(realm, l.endpoint):
 	case isLoopback(realm) && isLoopback(l.endpoint):
 	default:
-		return "the registry sends credentials over plain http to " + realm.Host + "; refused"
+		return "the registry sends credentials over plain http to " + clean(realm.Host, 255) + "; refused"
 	}
 	if realm.Scheme == "http" && l.endpoint.Scheme == "https" {
-		return "the registry is on https, but its token service at " + realm.Host + " is not; refused"
+		return "the registry is on https, but its token service at " + clean(realm.Host, 255) + " is not; refused"
 	}
 	return ""
 }

@@ -57,10 +57,10 @@ func (l *logins) keep(how login, scope string, t token) {
 }
 
 // kept returns a token for scope that is good at this moment and not the
-// refused one, or "".
-func (l *logins) kept(how login, scope, refused string) string {
+// refused one, or "". An exact one is for this scope alone.
+func (l *logins) kept(how login, scope, refused string, exact bool) string {
 	keys := []string{tokenKey(how, scope)}
-	if key, ok := wideKey(how, scope); ok {
+	if key, ok := wideKey(how, scope); ok && !exact {
 		keys = append(keys, key)
 	}
 	for _, key := range keys {

@@ -6,7 +6,10 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
@@ -100,13 +103,49 @@ func TestTooNarrowInOneRepository(t *testing.T) {
 	}
 }
 
+// TestTooNarrowInOneRepositoryOfMany: several walkers each come with a token for
+// all, and the one where that is too narrow is not given another such.
+func TestTooNarrowInOneRepositoryOfMany(t *testing.T) {
+	a, _, read := newWide(t, func(string) bool { return true })
+	issue := a.routes["POST /oauth2/token"]
+	const walkers = 4
+	var arrived atomic.Int64
+	all := make(chan struct{})
+	a.on("POST /oauth2/token", func(w http.ResponseWriter, r *http.Request) {
+		switch n := arrived.Add(1); {
+		case n == walkers:
+			close(all)
+		case n < walkers:
+			<-all // those of the cold start are under way together
+		}
+		issue(w, r)
+	})
+	list := a.routes["GET /acr/v1/team/app1/_tags"]
+	a.on("GET /acr/v1/team/app1/_tags", func(w http.ResponseWriter, r *http.Request) {
+		if a.allows(r.Header.Get("Authorization"), "repository:*:pull") {
+			time.Sleep(50 * time.Millisecond) // the others have their tokens by then
+			r.Header.Set("Authorization", "Bearer narrow.e30.token")
+		}
+		list(w, r)
+	})
+	var group sync.WaitGroup
+	for i := range walkers {
+		group.Go(func() {
+			if err := read(fmt.Sprintf("team/app%d", i)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+}
+
 // TestServiceThatRefusesWideScopes is asked for narrow ones from then on.
 func TestServiceThatRefusesWideScopes(t *testing.T) {
 	a, _, read := newWide(t, notEverywhere)
 	a.grant = func(form url.Values) bool { return !strings.Contains(form.Get("scope"), "*:") }
 	readAllRepositories(t, read)
-	if got := len(a.tokenForms()); got != 1+2*5 {
-		t.Errorf("got %d token requests, want one refusal and two for each repository", got)
+	if got := len(a.tokenForms()); got != 2+2*5 {
+		t.Errorf("got %d token requests, want one refusal, one to see whether it was the scope, and two for each repository", got)
 	}
 }
 
