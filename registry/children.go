@@ -56,6 +56,9 @@ func (o *oci) manifests(ctx context.Context, repo string, _ ListOptions) iter.Se
 		for depth := 0; err == nil && len(level) > 0 && depth < maxDepth; depth++ {
 			level, err = all.descend(ctx, level)
 		}
+		if err == nil && len(level) > 0 {
+			err = broken(op, "indexes are nested too deeply")
+		}
 		if err == nil && len(all.nodes) > maxCollected {
 			err = broken(op, "more manifests than can be listed")
 		}
@@ -77,8 +80,7 @@ func (a *collection) fromTags(ctx context.Context, tags iter.Seq2[Tag, error]) (
 	group.SetLimit(inFlight)
 	var listing error
 	for tag, err := range tags {
-		if err != nil || ctx.Err() != nil {
-			listing = err
+		if listing = cmp.Or(err, ctx.Err()); listing != nil {
 			break
 		}
 		group.Go(func() error {
@@ -197,17 +199,19 @@ func (c *Client) childrenOf(ctx context.Context, index Ref) ([]child, error) {
 	if err != nil {
 		return nil, err
 	}
-	children, err := decodeChildren(body)
+	children, skip, err := decodeChildren(body)
 	if err != nil {
 		return nil, &Error{Op: "get manifest " + index.String(), Message: "the index cannot be read", Kind: ErrUnavailable, Err: err}
 	}
+	skip.warn(c, "get manifest "+index.String())
 	if len(children) <= maxChildren {
 		c.children.Add(index.Digest, children)
 	}
 	return children, nil
 }
 
-func decodeChildren(body []byte) ([]child, error) {
+// decodeChildren also tells how many it had to skip.
+func decodeChildren(body []byte) (children []child, skip skipped, err error) {
 	var index struct {
 		Manifests []struct {
 			MediaType string `json:"mediaType"`
@@ -219,13 +223,16 @@ func decodeChildren(body []byte) ([]child, error) {
 		} `json:"manifests"`
 	}
 	if err := json.Unmarshal(body, &index); err != nil {
-		return nil, err
+		return nil, skip, err
 	}
-	children := make([]child, 0, len(index.Manifests))
+	children = make([]child, 0, len(index.Manifests))
 	for _, m := range index.Manifests {
-		if d := digest.Digest(m.Digest); ValidDigest(d) {
-			children = append(children, child{d, m.MediaType, m.Platform.Architecture, m.Platform.OS})
+		d := digest.Digest(m.Digest)
+		if !ValidDigest(d) {
+			skip.note(m.Digest)
+			continue
 		}
+		children = append(children, child{d, m.MediaType, m.Platform.Architecture, m.Platform.OS})
 	}
-	return children, nil
+	return children, skip, nil
 }

@@ -95,11 +95,14 @@ func (c *Client) findDialect(ctx context.Context, hasty bool) (dialect, error) {
 	if a.ok() && isCatalog(a.body) {
 		return &acr{c}, nil
 	}
+	// Where the question was not answered, a wrong guess would stay.
+	if a.status == http.StatusTooManyRequests {
+		return nil, statusError(op, a.status, a.header, a.body)
+	}
 	if err := c.isRegistry(ctx, hasty); err != nil {
 		return nil, err
 	}
-	if a.status == http.StatusTooManyRequests || repeatable(a.status) {
-		// The question was not answered, and a wrong guess would stay.
+	if repeatable(a.status) {
 		return nil, statusError(op, a.status, a.header, a.body)
 	}
 	return &oci{c}, nil

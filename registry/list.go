@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"net/http"
 	"sync"
@@ -10,7 +11,7 @@ import (
 )
 
 const (
-	pageSize = "1000" // the most that Azure gives; others cap it themselves
+	pageSize = "1000" // the most that Azure gives; most others cap it themselves
 	// maxPages ends a list that would never end by itself.
 	maxPages = 100_000
 )
@@ -94,7 +95,11 @@ func pages[T any](ctx context.Context, c *Client, first call, decode func([]byte
 		var skip skipped
 		defer func() { skip.warn(c, first.op) }()
 		var zero T
-		for current := readPage(ctx, c, first, decode); ; {
+		current := readPage(ctx, c, first, decode)
+		if wantsSmallerPages(current.err) {
+			current = readPage(ctx, c, first.withoutPageSize(), decode)
+		}
+		for {
 			skip.add(current.skipped)
 			if current.err != nil {
 				yield(zero, current.err)
@@ -131,6 +136,9 @@ func readPage[T any](ctx context.Context, c *Client, k call, decode func([]byte)
 	if p.entries, p.skipped, err = decode(a.body); err != nil {
 		return page[T]{err: &Error{Op: k.op, Message: "the answer cannot be read", Kind: ErrUnavailable, Err: err}}
 	}
+	if len(p.entries) == 0 && holdsErrors(a.body) {
+		return page[T]{err: broken(k.op, "an error in an answer of success: "+clean(string(a.body), 256))}
+	}
 	link := nextLink(a.header.Values("Link"))
 	if link == "" {
 		return p
@@ -144,6 +152,32 @@ func readPage[T any](ctx context.Context, c *Client, k call, decode func([]byte)
 	k.url = next
 	p.next = &k
 	return p
+}
+
+// wantsSmallerPages: the catalog of distribution's registry takes no number above
+// the one it is configured with (catalog.maxentries), and does not say which.
+func wantsSmallerPages(err error) bool {
+	var ours *Error
+	return errors.As(err, &ours) && ours.Status == http.StatusBadRequest && ours.Code == "PAGINATION_NUMBER_INVALID"
+}
+
+// withoutPageSize is the call for a page as long as the registry likes.
+func (k call) withoutPageSize() call {
+	u := *k.url
+	q := u.Query()
+	q.Del("n")
+	u.RawQuery = q.Encode()
+	k.url = &u
+	return k
+}
+
+// holdsErrors reports whether a body tells of errors in the protocol's way. As a
+// list it would be empty, and whoever mirrors it would delete everything.
+func holdsErrors(body []byte) bool {
+	var answer struct {
+		Errors []json.RawMessage `json:"errors"`
+	}
+	return json.Unmarshal(body, &answer) == nil && len(answer.Errors) > 0
 }
 
 // skipped counts the entries of a list that have an impossible name.

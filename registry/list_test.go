@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -10,6 +11,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // paged serves repositories one per page, linked the way Azure does.
@@ -56,11 +59,12 @@ func TestListErrorsAreYieldedNotSwallowed(t *testing.T) {
 		second http.HandlerFunc
 		want   error
 	}{
-		"server fault":  {reply(503, "<html>"), ErrUnavailable},
-		"no connection": {cut, ErrUnavailable},
-		"not json":      {reply(200, "<html>"), ErrUnavailable},
-		"denied":        {reply(403, errorBody("DENIED", "client with IP <1.2.3.4> is not allowed access")), ErrDenied},
-		"throttled":     {reply(429, errorBody("TOOMANYREQUESTS", "slow down"), "Retry-After", "100"), ErrThrottled},
+		"server fault":          {reply(503, "<html>"), ErrUnavailable},
+		"no connection":         {cut, ErrUnavailable},
+		"not json":              {reply(200, "<html>"), ErrUnavailable},
+		"denied":                {reply(403, errorBody("DENIED", "client with IP <1.2.3.4> is not allowed access")), ErrDenied},
+		"an error as a success": {reply(200, errorBody("TOOMANYREQUESTS", "slow down")), ErrUnavailable},
+		"throttled":             {reply(429, errorBody("TOOMANYREQUESTS", "slow down"), "Retry-After", "100"), ErrThrottled},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := newAzure(t)
@@ -76,6 +80,53 @@ func TestListErrorsAreYieldedNotSwallowed(t *testing.T) {
 				t.Errorf("got %q, %v; want the first page, then %v", got, err, row.want)
 			}
 		})
+	}
+}
+
+// TestCatalogOfSmallerPages: distribution's registry refuses a page longer than it
+// is configured to give, and does not say how long that is.
+func TestCatalogOfSmallerPages(t *testing.T) {
+	f := newPlain(t)
+	f.on("GET /v2/_catalog", func(w http.ResponseWriter, r *http.Request) {
+		switch query := r.URL.Query(); {
+		case query.Get("n") == pageSize:
+			reply(400, errorBody("PAGINATION_NUMBER_INVALID", "invalid number of results requested"))(w, r)
+		case query.Get("last") == "":
+			reply(200, `{"repositories":["a"]}`, "Link", `</v2/_catalog?last=a&n=1>; rel="next"`)(w, r)
+		default:
+			reply(200, `{"repositories":["b"]}`)(w, r)
+		}
+	})
+	got, err := collect(newClient(t, f.URL).Repositories(t.Context()))
+	if err != nil || !slices.Equal(got, []string{"a", "b"}) {
+		t.Errorf("got %q, %v; want both pages", got, err)
+	}
+}
+
+// TestPlainManifestsAreAllOrAnError: a collection never is a part of what there
+// is without saying so.
+func TestPlainManifestsAreAllOrAnError(t *testing.T) {
+	f := newPlain(t)
+	body, kind := `{"schemaVersion":2}`, ocispec.MediaTypeImageManifest
+	var d digest.Digest
+	for range maxDepth + 2 {
+		d = push(f, kind, body, "v1")
+		body = fmt.Sprintf(`{"schemaVersion":2,"manifests":[{"digest":%q,"mediaType":%q,"size":%d}]}`, d, kind, len(body))
+		kind = ocispec.MediaTypeImageIndex
+	}
+	f.on("GET /v2/r/tags/list", reply(200, `{"tags":["v1"]}`))
+	if got, err := collect(newClient(t, f.URL).Manifests(t.Context(), "r", ListOptions{})); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("indexes nested too deeply: got %d manifests, %v", len(got), err)
+	}
+
+	ctx, cancel := context.WithCancel(t.Context())
+	tags := func(yield func(Tag, error) bool) {
+		cancel() // between two requests, when nobody else notices
+		yield(Tag{Name: "v1"}, nil)
+	}
+	all := &collection{client: newClient(t, f.URL), repo: "r", nodes: map[digest.Digest]*node{}}
+	if _, err := all.fromTags(ctx, tags); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: got %v", err)
 	}
 }
 

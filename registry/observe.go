@@ -19,7 +19,7 @@ type Stats struct {
 	Retries   int64 // exchanges repeated after a fault or throttling
 	Throttled int64 // answers of 429
 	Failures  int64 // exchanges without an answer, or with a 5xx
-	Tokens    int64 // access tokens fetched
+	Tokens    int64 // requests for tokens
 	Redirects int64 // blob locations handed out by the registry
 	Resumes   int64 // blob bodies reopened where they broke or stalled
 	BytesRead int64 // body bytes received
@@ -101,14 +101,14 @@ func withoutURL(err error) error {
 type observedBody struct {
 	io.ReadCloser
 	count  *counters
-	n      int64
+	n      atomic.Int64 // Close may come during a Read
 	done   func(n int64)
 	closed atomic.Bool
 }
 
 func (b *observedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	b.n += int64(n)
+	b.n.Add(int64(n))
 	b.count.bytesRead.Add(int64(n))
 	return n, err
 }
@@ -116,7 +116,7 @@ func (b *observedBody) Read(p []byte) (int, error) {
 func (b *observedBody) Close() error {
 	err := b.ReadCloser.Close()
 	if b.closed.CompareAndSwap(false, true) {
-		b.done(b.n)
+		b.done(b.n.Load())
 	}
 	return err
 }

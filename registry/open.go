@@ -10,9 +10,20 @@ import (
 // blobBody is one answer with bytes of a blob, from the offset asked for.
 type blobBody struct {
 	io.ReadCloser
+	skip   int64 // bytes before that offset, still to be read past
 	length int64 // how many bytes it promises; -1 unknown
 	total  int64 // the blob's size; -1 unknown
 	ends   bool  // io.EOF is the blob's end, by the framing of the answer
+}
+
+func (b *blobBody) Read(p []byte) (int, error) {
+	if b.skip > 0 {
+		n, err := io.CopyN(io.Discard, b.ReadCloser, b.skip)
+		if b.skip -= n; err != nil {
+			return 0, err
+		}
+	}
+	return b.ReadCloser.Read(p)
 }
 
 // openAt opens a blob at first, for length bytes or all of the rest when
@@ -116,7 +127,7 @@ func refusedByStorage(err *Error) bool {
 
 // checkRange tells apart the three ways to answer a range: the range (206), the
 // whole blob by a server that knows no ranges (200), and "beyond its end"
-// (416). What it returns begins at first.
+// (416).
 func checkRange(op string, resp *http.Response, first, length int64) (blobBody, error) {
 	shorter := func(total int64) error {
 		return &Error{Op: op, Message: fmt.Sprintf("the blob has only %d bytes; asked for %s", total, wanted(first, length)), Kind: ErrCorrupt}
@@ -150,13 +161,7 @@ func checkRange(op string, resp *http.Response, first, length int64) (blobBody, 
 		return blobBody{}, shorter(total)
 	}
 	// A server without ranges: what lies before has to be read past.
-	if n, err := io.CopyN(io.Discard, resp.Body, first); err != nil {
-		if err == io.EOF {
-			return blobBody{}, shorter(n)
-		}
-		return blobBody{}, &Error{Op: op, Message: "the blob broke off", Kind: kindOfBreak(err), Err: err}
-	}
-	body := blobBody{ReadCloser: resp.Body, length: -1, total: total}
+	body := blobBody{ReadCloser: resp.Body, skip: first, length: -1, total: total}
 	if total >= 0 {
 		body.length = total - first
 	}

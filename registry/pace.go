@@ -47,11 +47,7 @@ func newPacer(perSecond float64, log *slog.Logger) *pacer {
 
 // newBucket holds what goes in a second: who asks now and then need not wait.
 func newBucket(limit rate.Limit) *rate.Limiter {
-	burst := math.MaxInt32
-	if limit < freely {
-		burst = max(1, int(limit))
-	}
-	return rate.NewLimiter(limit, burst)
+	return rate.NewLimiter(limit, max(1, int(min(limit, math.MaxInt32))))
 }
 
 // ticket is a request's place in the order of sending.

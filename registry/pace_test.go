@@ -141,6 +141,23 @@ func TestRequestRateIsNeverExceeded(t *testing.T) {
 	})
 }
 
+// A rate that is high is one all the same.
+func TestHighRequestRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const perSecond = 2000
+		p := newPacer(perSecond, slog.New(slog.DiscardHandler))
+		soon := 0
+		for range 10 * perSecond {
+			if tk, _ := p.take(time.Now(), time.Now().Add(time.Hour)); time.Until(tk.at) < time.Second {
+				soon++
+			}
+		}
+		if soon > 2*perSecond {
+			t.Errorf("%d requests may go within a second", soon)
+		}
+	})
+}
+
 // A registry that was throttled once and then has room is asked freely again.
 func TestPaceGrowsBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 )
 
 // Ping asks the endpoint whether it is a registry and whether it accepts the
-// credentials, repeating a failed exchange once. Its error is one line that
+// credentials, repeating an exchange once after a fault. Its error is one line that
 // says what would be right. The other methods ask by themselves when Ping was
 // not called.
 func (c *Client) Ping(ctx context.Context) error {

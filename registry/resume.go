@@ -77,11 +77,11 @@ func (r *blobReader) Read(p []byte) (int, error) {
 		if err == nil {
 			continue
 		}
-		if err == io.EOF && r.left < 0 && r.body.length < 0 {
+		if err == io.EOF && r.left < 0 && r.body.length < 0 && r.body.skip == 0 {
 			break // the end is where the server says, as it told no size
 		}
 		if err == io.EOF && r.body.ends {
-			r.err = &Error{Op: r.op, Message: fmt.Sprintf("the blob has only %d bytes; %d more were asked for", r.off, r.left), Kind: ErrCorrupt}
+			r.err = &Error{Op: r.op, Message: fmt.Sprintf("the blob has only %d bytes; asked for %s", r.off-r.body.skip, wanted(r.off, r.left)), Kind: ErrCorrupt}
 			return 0, r.err
 		}
 		if r.err = r.reopen(err); r.err != nil {

@@ -52,6 +52,71 @@ func TestBrokenBodiesAreResumedWhereTheyStopped(t *testing.T) {
 	}
 }
 
+// TestBreakBeforeTheOffset: a server without ranges sends what lies before it, and
+// a connection that breaks there is like any other.
+func TestBreakBeforeTheOffset(t *testing.T) {
+	content := randomBytes(1 << 20)
+	broken := false
+	f, d := newBlob(t, content, func(content []byte) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Length", fmt.Sprint(len(content)))
+			if !broken {
+				broken = true
+				w.Write(content[:100<<10])
+				w.(http.Flusher).Flush()
+				cut(w, r)
+			}
+			w.Write(content)
+		}
+	})
+	got, err := readBlob(t, newClient(t, f.URL), "r", d, 512<<10, 1000)
+	if err != nil || !bytes.Equal(got, content[512<<10:][:1000]) {
+		t.Errorf("got %d bytes, %v", len(got), err)
+	}
+}
+
+// TestBlobThatEndsBeforeTheOffset is not an empty one.
+func TestBlobThatEndsBeforeTheOffset(t *testing.T) {
+	f, d := newBlob(t, nil, func([]byte) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			w.(http.Flusher).Flush() // of unknown length
+			w.Write(make([]byte, 1000))
+		}
+	})
+	for _, length := range []int64{10, -1} {
+		if got, err := readBlob(t, newClient(t, f.URL), "r", d, 5000, length); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%d bytes from 5000 of 1000: got %d bytes, %v; want ErrCorrupt", length, len(got), err)
+		}
+	}
+}
+
+func TestCloseDuringARead(t *testing.T) {
+	f, d := newBlob(t, nil, func([]byte) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			for r.Context().Err() == nil {
+				w.Write(make([]byte, 1024))
+				w.(http.Flusher).Flush()
+			}
+		}
+	})
+	for range 10 {
+		r, err := newClient(t, f.URL).OpenBlob(t.Context(), "r", d, 0, -1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		go func() {
+			_, err := io.Copy(io.Discard, r)
+			ended <- err
+		}()
+		time.Sleep(10 * time.Millisecond)
+		r.Close()
+		if err := <-ended; err == nil {
+			t.Error("a reader that was closed came to the end")
+		}
+	}
+}
+
 func TestBodiesThatKeepBreakingEndInAnError(t *testing.T) {
 	content := randomBytes(1 << 20)
 	for name, row := range map[string]struct {

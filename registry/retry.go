@@ -28,7 +28,7 @@ type trail struct {
 	uncertain bool
 }
 
-// hasty marks requests that are repeated once at most.
+// hasty marks requests that are repeated once at most after a fault.
 type hasty bool
 
 // retryPolicy sends a request when its turn comes, and repeats it after faults
