@@ -106,6 +106,9 @@ func (b *Blob) await(ctx context.Context, d *demand) error {
 
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if b.closed.Load() {
+		return b.wrap(ErrClosed) // since the read began: nobody may end its wait any more
+	}
 	if err := f.err; err != nil {
 		return b.wrap(err)
 	}

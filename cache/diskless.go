@@ -2,7 +2,9 @@ package cache
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
+	"os"
 )
 
 // memory holds chunks of a blob for which there is no disk: it is full or
@@ -114,6 +116,10 @@ func (f *flight) read(p []byte, off int64) (int, error) {
 		f.mu.Unlock()
 		return 0, f.err
 	}
+	if len(p) > 0 && f.have.n == 0 {
+		f.mu.Unlock()
+		return 0, ErrClosed // parked since it was said to be there
+	}
 	part, n := f.part, 0
 	type hole struct{ from, to int }
 	var disk []hole
@@ -136,14 +142,7 @@ func (f *flight) read(p []byte, off int64) (int, error) {
 	}
 	f.mu.Unlock()
 	for _, h := range disk {
-		if part == nil {
-			return 0, ErrClosed // by a cache that closes
-		}
-		_, err := part.file.ReadAt(p[h.from:h.to], off+int64(h.from))
-		if file := f.stored.Load(); err != nil && file != nil {
-			_, err = file.ReadAt(p[h.from:h.to], off+int64(h.from)) // stored and closed meanwhile
-		}
-		if err != nil {
+		if err := f.readDisk(part, p[h.from:h.to], off+int64(h.from)); err != nil {
 			return 0, err
 		}
 	}
@@ -153,4 +152,20 @@ func (f *flight) read(p []byte, off int64) (int, error) {
 		return 0, f.err // while we read
 	}
 	return n, nil
+}
+
+// readDisk reads chunks that are on the disk: in the partial, or in the file
+// that it has become meanwhile. Of a partial that was parked it is ErrClosed.
+func (f *flight) readDisk(part *partial, p []byte, off int64) error {
+	err := ErrClosed
+	if part != nil {
+		_, err = part.file.ReadAt(p, off)
+	}
+	if file := f.stored.Load(); err != nil && file != nil {
+		_, err = file.ReadAt(p, off)
+	}
+	if errors.Is(err, os.ErrClosed) {
+		err = ErrClosed
+	}
+	return err
 }

@@ -16,6 +16,15 @@ func (f *flight) lookup() {
 		return
 	}
 	defer c.crew.leave()
+	// The reader's handle may close meanwhile, and nobody would close the file.
+	f.mu.Lock()
+	if f.idle {
+		f.mu.Unlock()
+		return
+	}
+	f.active++
+	f.mu.Unlock()
+	defer f.rest()
 	file, err := os.Open(c.disk.blob(f.digest))
 	if err != nil {
 		c.counters.misses.Add(1)
