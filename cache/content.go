@@ -42,8 +42,7 @@ func (c *Cache) Get(ctx context.Context, d digest.Digest, limit int64) ([]byte, 
 }
 
 func (c *Cache) readStored(d digest.Digest, limit int64) ([]byte, error) {
-	path := c.disk.blob(d)
-	file, err := os.Open(path)
+	file, err := os.Open(c.disk.blob(d))
 	if err != nil {
 		return nil, err
 	}
@@ -62,9 +61,7 @@ func (c *Cache) readStored(d digest.Digest, limit int64) ([]byte, error) {
 	if d.Algorithm().FromBytes(p) != d {
 		c.counters.corruptions.Add(1)
 		c.log.Warn("stored content has changed and is fetched again", "digest", d.String())
-		if samePath(file, path) {
-			os.Remove(path)
-		}
+		removeName(file)
 		c.index.add(record{op: '-', digest: d})
 		return nil, ErrCorrupt
 	}

@@ -317,6 +317,34 @@ func TestTwoProcessesShareADirectory(t *testing.T) {
 	}
 }
 
+// TestStoredPartialLeavesTheNextOneItsMap: another process may begin a partial
+// between the move of a finished one into the store and the end of its map.
+func TestStoredPartialLeavesTheNextOneItsMap(t *testing.T) {
+	c := open(t, Config{})
+	d := digest.FromString("x")
+	first, _, err := openPartial(c.disk, d, smallBlob+1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.close()
+	if _, err := c.disk.store(first.file, d); err != nil {
+		t.Fatal(err)
+	}
+	second, _, err := openPartial(c.disk, d, smallBlob+1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.close()
+	first.moved()
+	if !samePath(second.ranges, second.ranges.Name()) {
+		t.Error("the map of the next partial was removed")
+	}
+	second.remove()
+	if names := listNames(filepath.Join(c.Dir(), "partial")); len(names) > 0 {
+		t.Errorf("partials left: %v", names)
+	}
+}
+
 func TestDirectoryOfOthersIsRefused(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a", "cache")
 	c := open(t, Config{Dir: dir})

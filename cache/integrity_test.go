@@ -159,6 +159,45 @@ func TestWrongBytesKillEveryHandle(t *testing.T) {
 	}
 }
 
+// TestHandleOfACorruptBlobLeavesTheNextDownloadAlone, also when it is closed
+// while that one is under way: the partial of that has the name of its own.
+func TestHandleOfACorruptBlobLeavesTheNextDownloadAlone(t *testing.T) {
+	good := bytesOf(14, 12<<20)
+	bad := bytes.Clone(good)
+	bad[5<<20] ^= 1
+	dir := filepath.Join(t.TempDir(), "cache")
+	c := open(t, Config{Dir: dir})
+	dead := handle(t, c, good, newFake(bad))
+	if err := dead.Fetch(context.Background()); !errors.Is(err, ErrCorrupt) {
+		t.Fatal(err)
+	}
+	src, gate := newFake(good), holdAt(6<<20)
+	src.gate = gate.wait
+	fresh := handle(t, c, good, src)
+	wantRead(t, fresh, good, 0, 1<<20)
+	until(t, func() bool { return dead.f.active == 0 }, dead.f)
+	dead.Close()
+	fresh.f.mu.Lock()
+	part := fresh.f.part
+	fresh.f.mu.Unlock()
+	for _, file := range []*os.File{part.file, part.ranges} {
+		if !samePath(file, file.Name()) {
+			t.Errorf("%s was removed", filepath.Base(file.Name()))
+		}
+	}
+	if !c.ledger.isMine(part.key) {
+		t.Error("the partial counts as another process's")
+	}
+	gate.release(int64(len(good)))
+	fetch(t, fresh)
+	if !fresh.Stored() {
+		t.Error("the blob is not stored")
+	}
+	if c.ledger.isMine(part.key) {
+		t.Error("the stored blob still has a partial")
+	}
+}
+
 // TestSizeIsPartOfTheContent: a blob that is longer or shorter than its
 // descriptor says is corrupt, whatever its digest.
 func TestSizeIsPartOfTheContent(t *testing.T) {

@@ -37,7 +37,7 @@ type ledger struct {
 	items   map[digest.Digest]*item
 	parked  map[string]*item
 	lru     lru
-	mine    map[string]bool         // partials that this process has open
+	mine    map[string]int          // partials that this process has open, removed ones too: how often
 	moving  map[digest.Digest]int64 // reserved bytes that become stored ones with the next record
 	stored  int64
 	partial int64
@@ -47,7 +47,7 @@ type ledger struct {
 
 func newLedger(limit int64) *ledger {
 	return &ledger{
-		limit: limit, lru: newLRU(), mine: make(map[string]bool),
+		limit: limit, lru: newLRU(), mine: make(map[string]int),
 		items: make(map[digest.Digest]*item), parked: make(map[string]*item), moving: make(map[digest.Digest]int64),
 	}
 }
@@ -196,7 +196,7 @@ func (l *ledger) park(key string, d digest.Digest, reserved, size, used int64, s
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.partial -= reserved
-	delete(l.mine, key)
+	l.closed(key)
 	l.forget(key)
 	it := &item{key: key, digest: d, size: size, used: used, served: served}
 	l.parked[key] = it
@@ -209,7 +209,7 @@ func (l *ledger) park(key string, d digest.Digest, reserved, size, used int64, s
 func (l *ledger) claim(key string) (reserved int64, served bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.mine[key] = true
+	l.mine[key]++
 	it := l.parked[key]
 	if it == nil {
 		return 0, false
@@ -222,9 +222,17 @@ func (l *ledger) claim(key string) (reserved int64, served bool) {
 // disown releases what a download reserved and forgets its partial.
 func (l *ledger) disown(key string, reserved int64) {
 	l.mu.Lock()
-	delete(l.mine, key)
+	l.closed(key)
 	l.partial -= reserved
 	l.mu.Unlock()
+}
+
+// closed is for a partial of this process that it has open no more; l.mu is
+// held.
+func (l *ledger) closed(key string) {
+	if l.mine[key]--; l.mine[key] <= 0 {
+		delete(l.mine, key)
+	}
 }
 
 // isMine reports whether a partial, or the map of one, is counted already.
@@ -232,7 +240,7 @@ func (l *ledger) isMine(key string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	key = strings.TrimSuffix(key, mapSuffix)
-	return l.mine[key] || l.parked[key] != nil
+	return l.mine[key] > 0 || l.parked[key] != nil
 }
 
 // touch notes a use and reports whether it is worth a record.

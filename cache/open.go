@@ -128,9 +128,7 @@ func (f *flight) recheck(file *os.File) bool {
 	after, printAfter, statErr := statFile(file)
 	if err != nil || statErr != nil || before != after || print != printAfter || sum(f.digest, hasher) != f.digest {
 		c.log.Warn("stored blob has changed and is downloaded again", "digest", f.digest.String())
-		if path := c.disk.blob(f.digest); samePath(file, path) {
-			os.Remove(path)
-		}
+		removeName(file)
 		file.Close()
 		c.index.add(record{op: '-', digest: f.digest})
 		return false

@@ -116,6 +116,13 @@ func resumePartial(d disk, name digest.Digest, size int64) (p *partial, have chu
 // rewriteLines is when a map is written anew on opening: about 64 KiB of it.
 const rewriteLines = 4096
 
+// removeName removes an open file, unless its name is another file's by now.
+func removeName(f *os.File) {
+	if samePath(f, f.Name()) {
+		os.Remove(f.Name())
+	}
+}
+
 func samePath(f *os.File, path string) bool {
 	a, errA := f.Stat()
 	b, errB := os.Lstat(path)
@@ -149,18 +156,17 @@ func (p *partial) sync() error {
 	return p.ranges.Sync()
 }
 
-// remove deletes the files. close must still be called.
+// remove deletes the files, but not those of another download that has the
+// names now. close must still be called.
 func (p *partial) remove() {
-	if p.ranges != nil {
-		os.Remove(p.ranges.Name())
-	}
-	os.Remove(p.file.Name())
+	p.moved()
+	removeName(p.file)
 }
 
 // moved forgets the map after the file was moved into the store.
 func (p *partial) moved() {
 	if p.ranges != nil {
-		os.Remove(p.ranges.Name())
+		removeName(p.ranges)
 	}
 }
 
