@@ -37,6 +37,7 @@ func TestIndexThatCannotBeReadKeepsWhatItMightNeed(t *testing.T) {
 	remove(m, bad.Children[0], "Input/output error")
 	remove(m, loose, "Input/output error")
 	checkChangesSent(t, s)
+	m.output.await(t, "item=app@"+loose.Digest.String())
 	lines := 0
 	for line := range strings.Lines(m.output.String()) {
 		if strings.Contains(line, loose.Digest.String()) && strings.Contains(line, "level=ERROR") {

@@ -233,6 +233,13 @@ func (o *output) String() string {
 	return o.text.String()
 }
 
+// await waits until the program has said text: what it writes comes through a
+// pipe, a moment after what it was said about.
+func (o *output) await(t testing.TB, text string) {
+	t.Helper()
+	waitFor(t, fmt.Sprintf("the words %q", text), func() bool { return strings.Contains(o.String(), text) })
+}
+
 func (o *output) tail(lines int) string {
 	all := strings.SplitAfter(o.String(), "\n")
 	if len(all) > lines {

@@ -337,6 +337,16 @@ func TestFailingCredentialSourceIsErrDenied(t *testing.T) {
 	}
 }
 
+// TestRealmIsCleanInErrors: what a registry says goes to a terminal.
+func TestRealmIsCleanInErrors(t *testing.T) {
+	f := newFake(t)
+	f.on("GET /v2/", reply(401, "", "WWW-Authenticate", `Bearer realm="http://evil%C2%9B31mhost/token",service="x"`))
+	err := newClient(t, f.URL, withCredential(Credential{Username: "u", Password: "p"})).Ping(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "evil") || strings.ContainsRune(err.Error(), '\u009b') {
+		t.Errorf("got %q", err)
+	}
+}
+
 func TestRealmsThatMustNotGetCredentials(t *testing.T) {
 	secret := Credential{Username: "u", Password: "p"}
 	for _, row := range []struct {
