@@ -106,7 +106,7 @@ const patchLimit = 64 << 10
 // patch reads the request's body. Without one, nothing changes.
 func (x *exchange) patch() (patch, error) {
 	var p patch
-	data, err := io.ReadAll(http.MaxBytesReader(x.w, x.r.Body, patchLimit))
+	data, err := io.ReadAll(x.atMost(patchLimit))
 	switch {
 	case err != nil:
 		return p, refuse(http.StatusBadRequest, "CONTENT_LEN_INVALID", "the length of the body and the Content-Length do not agree")

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // answer is the ResponseWriter of every request. It counts, and where a fault
@@ -46,21 +47,27 @@ func (a *answer) WriteHeader(status int) {
 	}
 	a.wrote, a.status = true, status
 	a.spoilHeaders()
+	a.arm()
 	a.ResponseWriter.WriteHeader(status)
+}
+
+// arm gives the client stallLimit for what is sent next, be it by net/http
+// after the request's end.
+func (a *answer) arm() {
+	http.NewResponseController(a.ResponseWriter).SetWriteDeadline(time.Now().Add(stallLimit)) // not supported: the listener's limits hold
 }
 
 func (a *answer) Write(p []byte) (int, error) {
 	if !a.wrote {
 		a.WriteHeader(http.StatusOK)
 	}
-	if !a.meddle {
-		n, err := a.ResponseWriter.Write(p)
-		a.sent += int64(n)
-		return n, err
+	part := a.untouched
+	if a.meddle {
+		part = a.meddled
 	}
 	written := 0
 	for len(p) > 0 {
-		n, err := a.meddled(p)
+		n, err := part(p)
 		written += n
 		if err != nil {
 			return written, err
@@ -70,7 +77,16 @@ func (a *answer) Write(p []byte) (int, error) {
 	return written, nil
 }
 
-// ReadFrom is what makes a file go out by sendfile.
+// untouched sends a first part of p.
+func (a *answer) untouched(p []byte) (int, error) {
+	a.arm()
+	n, err := a.ResponseWriter.Write(p[:min(len(p), pieceSize)])
+	a.sent += int64(n)
+	return n, err
+}
+
+// ReadFrom is what makes a file go out by sendfile. Whoever calls it gives it
+// no more than pieceSize at once.
 func (a *answer) ReadFrom(r io.Reader) (int64, error) {
 	if a.meddle {
 		return copyBody(a, r)
@@ -78,6 +94,7 @@ func (a *answer) ReadFrom(r io.Reader) (int64, error) {
 	if !a.wrote {
 		a.WriteHeader(http.StatusOK)
 	}
+	a.arm()
 	n, err := io.Copy(a.ResponseWriter, r)
 	a.sent += n
 	return n, err
@@ -139,6 +156,7 @@ func (a *answer) meddled(p []byte) (int, error) {
 		out = append([]byte(nil), out...)
 		out[at] ^= 0xff
 	}
+	a.arm()
 	written, err := a.ResponseWriter.Write(out)
 	a.sent += int64(written)
 	if err == nil && a.pace != nil {

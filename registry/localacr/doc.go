@@ -120,8 +120,8 @@ Config.Bandwidth is a connection's, each way (pace.go). Requests know their
 connection by the client's address and port; those that run on it at one time,
 as over HTTP/2, share what it carries, in turns.
 
-Bodies have no total limit, but a client that neither sends nor takes a byte
-for five minutes is cut off. Close ends the waits of requests, and waits a few
+Bodies have no total limit, but a client is cut off that sends nothing of one
+for five minutes, or takes less than some 10 kB a second for so long. Close ends the waits of requests, and waits a few
 seconds for them; http.Server.Shutdown belongs before it.
 */
 package localacr

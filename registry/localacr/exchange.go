@@ -37,6 +37,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.leave()
+	if r.ContentLength != 0 {
+		// net/http waits for a body that nobody reads.
+		http.NewResponseController(w).SetReadDeadline(begin.Add(stallLimit))
+	}
 	x := &exchange{Server: s, route: rt, r: r, query: r.URL.Query()}
 	if effect := s.cfg.Faults.strike(rt, r); effect != nil {
 		x.fault = *effect

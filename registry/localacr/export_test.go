@@ -80,6 +80,9 @@ func (s *Server) Remembered() (blobs, uploads int) {
 	return len(s.touched.times), s.touched.pushes.total
 }
 
+// StallLimit is how long a client may keep silent.
+const StallLimit = stallLimit
+
 // TouchedLimit and PushesLimit bound what Remembered returns.
 const (
 	TouchedLimit = touchedLimit

@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"time"
 )
 
 // misbehave does what a fault does before a request is looked at. It reports
@@ -47,6 +48,8 @@ func (x *exchange) misbehave() bool {
 // stall keeps the connection silent until the client leaves or the server
 // closes.
 func (x *exchange) stall() {
+	// Over HTTP/2 a deadline ends the stream even if nothing is to be sent.
+	http.NewResponseController(x.w).SetWriteDeadline(time.Time{})
 	select {
 	case <-x.r.Context().Done():
 	case <-x.closing:
@@ -65,6 +68,11 @@ func (x *exchange) input() io.Reader {
 		r = &resetBody{x: x, r: r, left: x.fault.ResetUpload}
 	}
 	return r
+}
+
+// atMost is the request's body, an error if it is longer than limit.
+func (x *exchange) atMost(limit int64) io.ReadCloser {
+	return http.MaxBytesReader(x.w, io.NopCloser(x.input()), limit)
 }
 
 // resetBody drops the connection once it has let a number of bytes through.

@@ -14,7 +14,7 @@ const formLimit = 128 << 10
 
 // form reads a login's fields.
 func (x *exchange) form() (url.Values, error) {
-	x.r.Body = http.MaxBytesReader(x.w, x.r.Body, formLimit)
+	x.r.Body = x.atMost(formLimit)
 	if err := x.r.ParseForm(); err != nil {
 		return nil, refuse(http.StatusBadRequest, "UNKNOWN", "the form cannot be read")
 	}

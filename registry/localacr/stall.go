@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// stallLimit is how long a client may neither send nor take a byte of a body.
-// It is generous: a suspended laptop may come back.
+// stallLimit is how long a client may send nothing of a body, and how long it
+// may take over pieceSize bytes of an answer. It is generous: a suspended laptop
+// may come back.
 const stallLimit = 5 * time.Minute
 
 // errReset is what a handler sees of a fault that cuts its request off.
@@ -33,11 +34,12 @@ func (b *livelyBody) Read(p []byte) (int, error) {
 		b.rc.SetReadDeadline(now.Add(stallLimit)) // not supported: the listener's limits hold
 	}
 	n, err := b.r.Read(p)
-	if err != nil {
+	switch {
+	case err == io.EOF:
 		b.rc.SetReadDeadline(time.Time{})
-		if err != io.EOF {
-			err = brokenBody{err}
-		}
+	case err != nil:
+		// The deadline stays: net/http goes on to wait for the rest.
+		err = brokenBody{err}
 	}
 	return n, err
 }
