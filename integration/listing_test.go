@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/distribution/distribution/v3/configuration"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"golang.org/x/sync/errgroup"
 
@@ -71,6 +72,26 @@ func TestTenThousandTagsCostTenPages(t *testing.T) {
 	shell(t, `getfattr --absolute-names -d -m - "$1"/build-00000*`, m.path("many/_tags"))
 	if n := len(s.gate.requests()); n > 0 {
 		t.Errorf("a second look within the TTL cost %d requests:\n%s", n, s.gate.describe())
+	}
+}
+
+// TestCatalogOfSmallPages: distribution refuses to give more names at once than it
+// is configured to.
+func TestCatalogOfSmallPages(t *testing.T) {
+	s := listen(t, "distribution")
+	s.serve(openDistribution(t, nil, func(c *configuration.Configuration) { c.Catalog.MaxEntries = 3 }))
+	var want []string
+	for i := range 10 {
+		want = append(want, fmt.Sprintf("app%d", i))
+		push(t, s, want[i], "v1", fixture.Chart("1"))
+	}
+	entries, err := os.ReadDir(mountServer(t, s).dir)
+	var got []string
+	for _, e := range entries {
+		got = append(got, e.Name())
+	}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %q, %v; want %q", got, err, want)
 	}
 }
 

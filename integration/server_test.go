@@ -103,7 +103,7 @@ func newProtectedDistribution(t testing.TB, username, password string) *server {
 	return s
 }
 
-func openDistribution(t testing.TB, who configuration.Auth) *handlers.App {
+func openDistribution(t testing.TB, who configuration.Auth, edit ...func(*configuration.Configuration)) *handlers.App {
 	t.Helper()
 	logrus.SetOutput(io.Discard)
 
@@ -118,6 +118,9 @@ func openDistribution(t testing.TB, who configuration.Auth) *handlers.App {
 	config.HTTP.Secret = "the same for every process"
 	config.Catalog.MaxEntries = 1000
 	config.Validation.Manifests.URLs.Allow = []string{"^https://"}
+	for _, e := range edit {
+		e(&config)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
 	app := handlers.NewApp(ctx, &config)
