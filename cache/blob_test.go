@@ -179,3 +179,26 @@ func TestGetAndPut(t *testing.T) {
 		t.Errorf("changed on disk: %v", err)
 	}
 }
+
+// TestContentWhoseFileHasVanishedIsPutAgain: a Get finds out, and the next Put
+// does not take it for stored.
+func TestContentWhoseFileHasVanishedIsPutAgain(t *testing.T) {
+	c := open(t, Config{})
+	ctx, data := context.Background(), []byte(`{"schemaVersion":2}`)
+	d := digest.FromBytes(data)
+	if err := c.Put(d, data); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(storedFile(t, c, data)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Get(ctx, d, 100); !errors.Is(err, ErrNotCached) {
+		t.Errorf("the file is gone: %v", err)
+	}
+	if err := c.Put(d, data); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := c.Get(ctx, d, 100); err != nil || !bytes.Equal(got, data) {
+		t.Errorf("put again: %q, %v", got, err)
+	}
+}

@@ -44,6 +44,7 @@ func (c *Cache) Get(ctx context.Context, d digest.Digest, limit int64) ([]byte, 
 func (c *Cache) readStored(d digest.Digest, limit int64) ([]byte, error) {
 	file, err := os.Open(c.disk.blob(d))
 	if err != nil {
+		c.unlistVanished(d, err)
 		return nil, err
 	}
 	defer file.Close()
@@ -62,7 +63,7 @@ func (c *Cache) readStored(d digest.Digest, limit int64) ([]byte, error) {
 		c.counters.corruptions.Add(1)
 		c.log.Warn("stored content has changed and is fetched again", "digest", d.String())
 		removeName(file)
-		c.index.add(record{op: '-', digest: d})
+		c.unlist(d)
 		return nil, ErrCorrupt
 	}
 	return p, nil
@@ -94,12 +95,16 @@ func (c *Cache) Put(d digest.Digest, p []byte) error {
 		return nil
 	}
 	c.ledger.move(d, size)
+	// The record before the file, as in flight.store, and again after it: who
+	// looked between has recorded that there is none.
+	r := record{op: '+', digest: d, size: size, used: time.Now().UnixMilli()}
+	c.index.add(r)
 	if err := c.writeContent(d, p); err != nil {
-		c.ledger.unmove(d, size)
+		c.unlist(d)
 		c.warnDiskless("the disk of the cache cannot be written", nil, err)
 		return nil
 	}
-	c.index.add(record{op: '+', digest: d, size: size, used: time.Now().UnixMilli()})
+	c.index.add(r)
 	c.healthy()
 	return nil
 }

@@ -179,17 +179,6 @@ func (l *ledger) move(d digest.Digest, n int64) {
 	l.mu.Unlock()
 }
 
-// unmove takes move back, and releases the bytes: there was no record.
-func (l *ledger) unmove(d digest.Digest, n int64) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	n = min(n, l.moving[d])
-	l.partial -= n
-	if l.moving[d] -= n; l.moving[d] == 0 {
-		delete(l.moving, d)
-	}
-}
-
 // park counts a partial that nobody has open any more instead of what its
 // download had reserved.
 func (l *ledger) park(key string, d digest.Digest, reserved, size, used int64, served bool) {

@@ -277,6 +277,56 @@ func TestWriteErrorInTheMiddle(t *testing.T) {
 	}
 }
 
+// TestFileStoredAgainStaysListed: who removed it records that after someone
+// else has stored it again. Nobody would ever evict a file that is not listed.
+func TestFileStoredAgainStaysListed(t *testing.T) {
+	c := open(t, Config{})
+	kept, gone := bytesOf(76, 1000), bytesOf(77, 2000)
+	for _, data := range [][]byte{kept, gone} {
+		if err := c.Put(digest.FromBytes(data), data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	os.Remove(storedFile(t, c, gone))
+	c.unlist(digest.FromBytes(kept), digest.FromBytes(gone))
+	if s := c.Stats(); s.Files != 1 || s.Stored != int64(len(kept)) {
+		t.Errorf("stats %+v", s)
+	}
+}
+
+// TestPutIsListedBeforeItsFileIsThere, so that a process that is killed between
+// the two leaves no file that does not count.
+func TestPutIsListedBeforeItsFileIsThere(t *testing.T) {
+	c := open(t, Config{})
+	data := bytesOf(78, 1000)
+	d := digest.FromBytes(data)
+	// The store does not take the file: what is recorded was recorded before.
+	shard := filepath.Dir(c.disk.blob(d))
+	if err := errors.Join(os.MkdirAll(filepath.Dir(shard), 0o700), os.WriteFile(shard, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Put(d, data); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(c.disk.index())
+	listed, unlisted := bytes.Index(text, []byte("+ "+d)), bytes.Index(text, []byte("- "+d))
+	if err != nil || listed < 0 || unlisted < listed {
+		t.Errorf("the index says %q, %v", text, err)
+	}
+	if s := c.Stats(); s.Files != 0 || s.Stored != 0 || s.Partial != 0 {
+		t.Errorf("nothing was stored: stats %+v", s)
+	}
+	if err := os.Remove(shard); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Put(d, data); err != nil {
+		t.Fatal(err)
+	}
+	if s := c.Stats(); s.Files != 1 || s.Stored != int64(len(data)) || s.Partial != 0 {
+		t.Errorf("stored: stats %+v", s)
+	}
+}
+
 // TestNoMoreThanTheBlobIsReserved, however many streams ask at once: another
 // file would be evicted for nothing.
 func TestNoMoreThanTheBlobIsReserved(t *testing.T) {

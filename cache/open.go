@@ -28,9 +28,7 @@ func (f *flight) lookup() {
 	file, err := os.Open(c.disk.blob(f.digest))
 	if err != nil {
 		c.counters.misses.Add(1)
-		if _, _, ok := c.ledger.lookup(f.digest); ok && os.IsNotExist(err) {
-			c.index.add(record{op: '-', digest: f.digest})
-		}
+		c.unlistVanished(f.digest, err)
 		return
 	}
 	now, print, err := statFile(file)
@@ -130,7 +128,7 @@ func (f *flight) recheck(file *os.File) bool {
 		c.log.Warn("stored blob has changed and is downloaded again", "digest", f.digest.String())
 		removeName(file)
 		file.Close()
-		c.index.add(record{op: '-', digest: f.digest})
+		c.unlist(f.digest)
 		return false
 	}
 	c.index.add(record{op: '+', digest: f.digest, size: after, print: print, used: time.Now().UnixMilli()})

@@ -20,18 +20,44 @@ func (c *Cache) makeRoom(n int64) bool {
 	if len(victims) == 0 {
 		return ok
 	}
-	records := make([]record, 0, len(victims))
+	names := make([]digest.Digest, 0, len(victims))
 	for _, it := range victims {
 		if it.partial() {
 			c.removePartial(it.key)
 			continue
 		}
 		os.Remove(c.disk.blob(it.digest))
-		records = append(records, record{op: '-', digest: it.digest})
+		names = append(names, it.digest)
 	}
 	c.counters.evictions.Add(int64(len(victims)))
-	c.index.add(records...)
+	c.unlist(names...)
 	return ok
+}
+
+// unlist records that files are gone. One that has been stored again meanwhile
+// may have its record before that one, and is listed once more.
+func (c *Cache) unlist(names ...digest.Digest) {
+	var gone, back []record
+	for _, d := range names {
+		gone = append(gone, record{op: '-', digest: d})
+	}
+	c.index.add(gone...)
+	for _, d := range names {
+		if info, err := os.Lstat(c.disk.blob(d)); err == nil {
+			back = append(back, record{op: '+', digest: d, size: info.Size(), used: time.Now().UnixMilli()})
+		}
+	}
+	if len(back) > 0 {
+		c.index.add(back...)
+	}
+}
+
+// unlistVanished mends the index after the open of a stored file has failed:
+// someone else has removed it.
+func (c *Cache) unlistVanished(d digest.Digest, err error) {
+	if _, _, ok := c.ledger.lookup(d); ok && errors.Is(err, os.ErrNotExist) {
+		c.unlist(d)
+	}
 }
 
 // removePartial removes a parked partial unless another process has taken it

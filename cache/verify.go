@@ -123,7 +123,7 @@ func (f *flight) store() {
 			c.index.add(record{op: '+', digest: f.digest, size: f.size, print: print, used: now})
 			c.healthy()
 		} else {
-			c.index.add(record{op: '-', digest: f.digest})
+			c.unlist(f.digest)
 		}
 		f.mu.Lock()
 		f.pinned = pinned
