@@ -25,8 +25,8 @@ func (x *exchange) findBlob() (blobRecord, error) {
 	if err != nil {
 		return b, err
 	}
-	info, err := os.Stat(x.store.files.path(x.ref))
-	if errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() != b.Size {
+	whole, err := x.store.files.whole(x.ref, b.Size)
+	if err == nil && !whole {
 		x.damaged()
 		err = errBlobUnknown()
 	}

@@ -162,7 +162,8 @@ func TestDirectBlobs(t *testing.T) {
 	r.fetch("a", d, "Range: bytes=10-").want(416).has("Content-Range: bytes */10")
 }
 
-// A file that is gone or cut short must not look whole. Whoever is told that
+// A file that is gone or cut short must not look whole, neither to who asks for
+// the blob nor to who mounts it or pushes a manifest of it. Whoever is told that
 // the blob is unknown pushes it again, and that mends it.
 func TestDamagedFileIsMendedByAPush(t *testing.T) {
 	for name, damage := range map[string]func(path string) error{
@@ -179,10 +180,18 @@ func TestDamagedFileIsMendedByAPush(t *testing.T) {
 				}
 				r.fetch("a", d).want(404)
 				r.auth("HEAD", "a", "/v2/a/blobs/"+d, "").want(404)
+				r.do("POST", "/v2/b/blobs/uploads/?mount="+d+"&from=a", "").want(202)
+				r.auth("HEAD", "b", "/v2/b/blobs/"+d, "").want(404)
+				manifest := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":"x/y","digest":%q,"size":10},"layers":[]}`, typeManifest, d)
+				refused := r.auth("PUT", "a", "/v2/a/manifests/v1", manifest, "Content-Type: "+typeManifest).want(400)
+				if !strings.Contains(refused.body, "MANIFEST_BLOB_UNKNOWN") || !strings.Contains(refused.body, d) {
+					t.Errorf("the manifest is refused with %s", refused.body)
+				}
 				if !strings.Contains(log.String(), "level=ERROR") || !strings.Contains(log.String(), d) {
 					t.Errorf("the log does not tell of it: %s", log.String())
 				}
 				r.pushBlob("a", []byte("0123456789"))
+				r.pushManifest("a", "v1", typeManifest, manifest)
 				r.fetch("a", d).says(200, "0123456789")
 			})
 		}

@@ -64,6 +64,15 @@ func (f files) path(digest string) string {
 	return filepath.Join(f.blobs, algorithm, hex[:2], hex)
 }
 
+// whole reports whether a blob's file is there and not cut short.
+func (f files) whole(digest string, size int64) (bool, error) {
+	info, err := os.Stat(f.path(digest))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil && info.Size() == size, err
+}
+
 // open opens a blob for reading.
 func (f files) open(digest string) (*os.File, error) { return os.Open(f.path(digest)) }
 
@@ -78,13 +87,17 @@ func (f files) adopt(ctx context.Context, temp, digest string, size int64, link 
 		return err
 	}
 	defer unlock()
-	path := f.path(digest)
-	if info, err := os.Stat(path); err == nil && info.Size() == size {
+	whole, err := f.whole(digest, size)
+	if err != nil {
+		return err
+	}
+	if whole {
 		if err := os.Remove(temp); err != nil {
 			return err
 		}
 		return link()
 	}
+	path := f.path(digest)
 	if err := f.makeFolder(path); err != nil {
 		return err
 	}
@@ -136,8 +149,8 @@ func (s *Server) take(ctx context.Context, repo, digest string, r io.Reader) err
 		}
 	}
 	if known {
-		if info, err := os.Stat(st.files.path(digest)); err == nil && info.Size() == b.Size {
-			return nil
+		if whole, err := st.files.whole(digest, b.Size); err != nil || whole {
+			return err
 		}
 	}
 	temp, err := os.CreateTemp(st.files.uploads, "take-")

@@ -14,7 +14,7 @@ func (st *store) push(ctx context.Context, repo, tag string, p parsedManifest) e
 		if ok, err := e.mayPush(repo, tag, p.digest); err != nil || !ok {
 			return firstError(err, errLocked())
 		}
-		m, err := e.describe(repo, p)
+		m, err := e.describe(st.files, repo, p)
 		if err != nil {
 			return err
 		}
@@ -31,14 +31,19 @@ func (st *store) push(ctx context.Context, repo, tag string, p parsedManifest) e
 }
 
 // describe makes a manifest's record, and fails with all the blobs and
-// children that the repository lacks.
-func (v view) describe(repo string, p parsedManifest) (manifestRecord, error) {
+// children that the repository lacks; a blob whose file is damaged is one.
+func (v view) describe(files files, repo string, p parsedManifest) (manifestRecord, error) {
 	m := manifestRecord{MediaType: p.mediaType, Size: int64(len(p.data)), Attributes: unlocked}
 	var missing []string
 	for _, digest := range p.required() {
-		if _, ok, err := v.blob(repo, digest); err != nil {
+		b, ok, err := v.blob(repo, digest)
+		if err == nil && ok {
+			ok, err = files.whole(digest, b.Size)
+		}
+		if err != nil {
 			return m, err
-		} else if !ok {
+		}
+		if !ok {
 			missing = append(missing, digest)
 		}
 	}

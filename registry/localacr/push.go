@@ -37,7 +37,8 @@ func (x *exchange) startUpload() error {
 	return x.progress(http.StatusAccepted, st)
 }
 
-// mount links a blob that another repository has.
+// mount links a blob that another repository has. One whose file is damaged is
+// not mounted: the client uploads it then, which mends it.
 func (x *exchange) mount(digest, from string) (mounted bool, err error) {
 	if !validDigest(digest) || !validRepository(from) {
 		return false, nil
@@ -48,6 +49,9 @@ func (x *exchange) mount(digest, from string) (mounted bool, err error) {
 			return err
 		}
 		if may, err := e.mayPullBlob(from); err != nil || !may {
+			return err
+		}
+		if whole, err := x.store.files.whole(digest, b.Size); err != nil || !whole {
 			return err
 		}
 		mounted = true
