@@ -174,7 +174,8 @@ func (h *dirHandle) Seekdir(ctx context.Context, off uint64) syscall.Errno {
 	return 0
 }
 
-// Lookup answers READDIRPLUS for the entry that Readdirent gave last.
+// Lookup answers READDIRPLUS for the entry that Readdirent gave last. That this
+// is the one of the name is owed to seeking.
 func (h *dirHandle) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*fusefs.Inode, syscall.Errno) {
 	return h.contents.child(ctx, h.next-1-dots, out)
 }

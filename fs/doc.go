@@ -30,7 +30,8 @@
 // Config.MetadataTTL. Directories are read from a snapshot, attributes and
 // properties of their entries too: ls -l of 10,000 tags costs the pages and no
 // request per tag. A listing that breaks off is an error of the readdir; there
-// is no such thing as a part of one.
+// is no such thing as a part of one, nor is there when a program reads it in
+// pieces (seek.go).
 //
 // A name that is looked up without a listing, or that a listing lacks, is
 // asked for by itself: the registry hides some items from listings, not from

@@ -103,7 +103,7 @@ func Mount(mountpoint string, cfg Config) (*Mounted, error) {
 		return nil, err
 	}
 	t := newTree(cfg)
-	server, err := fusefs.Mount(mountpoint, t.root, mountOptions(cfg))
+	server, err := serve(mountpoint, t.root, mountOptions(cfg))
 	if err != nil {
 		t.life.close()
 		return nil, fmt.Errorf("mount %s: %w", mountpoint, err)
@@ -111,6 +111,16 @@ func Mount(mountpoint string, cfg Config) (*Mounted, error) {
 	t.passthrough.Store(canPassThrough(server, cfg.Cache))
 	raiseReadAhead(mountpoint)
 	return &Mounted{tree: t, server: server, mountpoint: mountpoint}, nil
+}
+
+// serve mounts a tree and answers the kernel from then on.
+func serve(mountpoint string, root fusefs.InodeEmbedder, options *fusefs.Options) (*fuse.Server, error) {
+	server, err := fuse.NewServer(seeking{fusefs.NewNodeFS(root, options)}, mountpoint, &options.MountOptions)
+	if err != nil {
+		return nil, err
+	}
+	go server.Serve()
+	return server, server.WaitMount()
 }
 
 // mountOptions: the entry and attribute timeouts of the options stay nil,
