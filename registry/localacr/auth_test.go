@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -250,6 +251,45 @@ func TestUsersFileThatIsWrong(t *testing.T) {
 	if _, err := localacr.Open(localacr.Config{Root: t.TempDir(), Auth: localacr.AuthBasic}); err == nil {
 		t.Error("basic without users was accepted")
 	}
+}
+
+// A registry that was open and then wants passwords takes no token of its open
+// time, not even under the name of a user. Those of its own mode it takes after
+// another restart.
+func TestTokensEndWithTheirMode(t *testing.T) {
+	root := freshRoot(t)
+	basic := localacr.Config{Root: root, Name: "same", Auth: localacr.AuthBasic, Users: []localacr.User{{Name: "someone ☃ ?~", Passwords: []string{"p"}, Admin: true}}}
+	scope := url.Values{"service": {"same"}, "scope": {"repository:a:*"}}
+	with := func(more url.Values) url.Values { maps.Copy(more, scope); return more }
+	open := func(cfg localacr.Config) *rig {
+		s, err := localacr.Open(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return serve(t, s)
+	}
+	r := open(localacr.Config{Root: root, Name: "same"})
+	refresh := r.login("exchange", with(url.Values{"grant_type": {"access_token"}, "access_token": {entra("https://containerregistry.azure.net", time.Now().Add(time.Hour))}})).tokenIn("refresh_token")
+	access := r.login("token", with(url.Values{"grant_type": {"refresh_token"}, "refresh_token": {refresh}})).tokenIn("access_token")
+	r.raw("GET", "/v2/", "", "Authorization: Bearer "+access).want(200)
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	r = open(basic)
+	if got := r.raw("GET", "/v2/", "", "Authorization: Bearer "+access).want(401); !strings.HasSuffix(got.header.Get("WWW-Authenticate"), `,error="invalid_token"`) {
+		t.Error(got.header)
+	}
+	r.login("token", with(url.Values{"grant_type": {"refresh_token"}, "refresh_token": {refresh}})).says(401, "")
+	for _, token := range []string{access, refresh} {
+		r.login("token", with(url.Values{"grant_type": {"password"}, "username": {"00000000-0000-0000-0000-000000000000"}, "password": {token}})).says(401, "")
+	}
+	access = r.login("token", with(url.Values{"grant_type": {"password"}, "username": {"someone ☃ ?~"}, "password": {"p"}})).tokenIn("access_token")
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	open(basic).raw("GET", "/v2/", "", "Authorization: Bearer "+access).want(200)
 }
 
 func TestTokenLife(t *testing.T) {

@@ -22,6 +22,10 @@ the login like everything else; OPTIONS is told the same with 200.
 Handlers return an error instead of answering with it; errors.go has all the
 texts, which are ACR's to the letter.
 
+Tokens outlive a restart, but not one with another AuthMode: the registry has an
+id of its own in each, which is in its tokens. Whom an open registry took at his
+word has no rights in one that asks for passwords.
+
 Every mode challenges, the open one too. The official Go SDK sends each request
 without its body first and expects a 401; a server that just said yes would
 have lost the first upload.

@@ -10,6 +10,7 @@ import (
 // Server is a registry: an http.Handler over a data directory.
 type Server struct {
 	cfg      Config
+	id       string // 32 hex digits, in tokens and signed URLs
 	store    *store
 	uploads  *uploads
 	cursors  *cursors
@@ -48,6 +49,7 @@ func Open(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg:      cfg,
+		id:       idUnder(cfg.Auth, st.seed),
 		store:    st,
 		uploads:  newUploads(st.files.uploads, st.stateKey),
 		cursors:  newCursors(),

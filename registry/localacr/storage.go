@@ -34,10 +34,10 @@ func (x *exchange) signedURL(digest string, now time.Time) string {
 	}
 	host := x.storageHost()
 	apart := !strings.EqualFold(hostOnly(host), hostOnly(x.r.Host))
-	return x.scheme() + "://" + host + "/" + x.store.id + "-" + x.store.id[:2] +
+	return x.scheme() + "://" + host + "/" + x.id + "-" + x.id[:2] +
 		storagePath + algorithm + "/" + hex[:2] + "/" + hex + "/data" +
 		"?se=" + url.QueryEscape(expiry) + "&sig=" + url.QueryEscape(x.signature(digest, expiry, apart)) +
-		"&sp=r&spr=" + url.QueryEscape(protocols) + "&sr=b&sv=2016-05-31&regid=" + x.store.id
+		"&sp=r&spr=" + url.QueryEscape(protocols) + "&sr=b&sv=2016-05-31&regid=" + x.id
 }
 
 // signature signs a URL. The two kinds, of storage that has a host name apart

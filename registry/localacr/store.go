@@ -31,7 +31,7 @@ type store struct {
 // secrets are made once per data directory, so that tokens, signed URLs and
 // upload sessions outlive a restart.
 type secrets struct {
-	id       string          // 32 hex digits, the registry's id in tokens and signed URLs
+	seed     string          // what the registry's ids are made of, see idUnder
 	tokenKey *rsa.PrivateKey // signs tokens
 	urlKey   []byte          // signs blob URLs
 	stateKey []byte          // signs the _state of uploads
@@ -136,7 +136,7 @@ func (st *store) load(tx *bolt.Tx) error {
 	if mark := get(markName); len(mark) == 8 {
 		st.mark = time.Unix(0, int64(binary.BigEndian.Uint64(mark)))
 	}
-	st.secrets = secrets{id: string(get("id")), tokenKey: rsaKey, urlKey: get("url-key"), stateKey: get("state-key")}
+	st.secrets = secrets{seed: string(get("id")), tokenKey: rsaKey, urlKey: get("url-key"), stateKey: get("state-key")}
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"encoding/base32"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -60,7 +61,7 @@ func (x *exchange) mintToken(c claims, life time.Duration) (string, error) {
 	if x.fault.ExpiredToken {
 		life = -time.Minute
 	}
-	c.ID, c.Issuer, c.Audience, c.Version, c.Registry = newUUID(), "Azure Container Registry", x.registry(), "1.0", x.store.id
+	c.ID, c.Issuer, c.Audience, c.Version, c.Registry = newUUID(), "Azure Container Registry", x.registry(), "1.0", x.id
 	c.IssuedAt = now.Add(-backdating).Unix()
 	c.NotBefore, c.Expires = c.IssuedAt, now.Add(life).Unix()
 	c.Roles = []string{}
@@ -166,7 +167,15 @@ func (g *genuine) read(token string, key *rsa.PublicKey) (c claims, ok bool) {
 // shared and must not be changed.
 func (x *exchange) readToken(token, grantType string, now time.Time) (claims, bool) {
 	c, ok := x.genuine.read(token, &x.store.tokenKey.PublicKey)
-	return c, ok && c.GrantType == grantType && c.Audience == x.registry() && now.Unix() < c.Expires && now.Unix() >= c.NotBefore
+	return c, ok && c.GrantType == grantType && c.Registry == x.id && c.Audience == x.registry() && now.Unix() < c.Expires && now.Unix() >= c.NotBefore
+}
+
+// idUnder is the id that a registry has under an auth mode. It is in its tokens,
+// which are good for nothing under another mode: what is open to everyone gives
+// them to whoever takes a user's name.
+func idUnder(mode AuthMode, id string) string {
+	sum := sha256.Sum256([]byte(string(mode) + " " + id))
+	return hex.EncodeToString(sum[:16])
 }
 
 // decodePayload reads the claims of any JWT, whoever signed it.
