@@ -30,6 +30,9 @@ type caller struct {
 	// grant narrows wishes to what the caller may have. Nil for a caller with
 	// a token, who has what is in it.
 	grant func([]access) []access
+	// expires is when access tokens for the caller end at the latest, as in
+	// claims. Zero: when they have lived their life.
+	expires int64
 }
 
 // anonymousName is the subject of ACR's anonymous tokens.
@@ -158,6 +161,7 @@ func (x *exchange) logIn(user, password string) (caller, bool) {
 func (x *exchange) ofClaims(c claims) caller {
 	who := caller{name: c.Subject, granted: c.Access}
 	if c.GrantType != "refresh_token" {
+		who.expires = c.Expires
 		return who
 	}
 	who.grant = grantNone

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -290,6 +291,25 @@ func TestTokensEndWithTheirMode(t *testing.T) {
 	}
 
 	open(basic).raw("GET", "/v2/", "", "Authorization: Bearer "+access).want(200)
+}
+
+// An access token as a password gives another one that ends with it: who has no
+// more than that is out when it has run out.
+func TestAccessTokenDoesNotRenewItself(t *testing.T) {
+	cfg := localacr.Config{Auth: localacr.AuthBasic, Users: []localacr.User{{Name: "u", Passwords: []string{"p"}, Admin: true}}}
+	bubble(t, cfg, func(r *rig, _ func() net.Conn) {
+		login := func(user, password string) reply {
+			return r.login("token", url.Values{"grant_type": {"password"}, "scope": {"repository:a:pull"}, "username": {user}, "password": {password}})
+		}
+		first := login("u", "p").tokenIn("access_token")
+		time.Sleep(40 * time.Minute)
+		second := login("00000000-0000-0000-0000-000000000000", first).tokenIn("access_token")
+		if got, want := payload(t, second)["exp"], payload(t, first)["exp"]; got != want {
+			t.Errorf("renewed after 40 minutes it ends at %.0f, want %.0f", got, want)
+		}
+		time.Sleep(20 * time.Minute)
+		login("00000000-0000-0000-0000-000000000000", second).says(401, "")
+	})
 }
 
 func TestTokenLife(t *testing.T) {

@@ -87,7 +87,8 @@ database, opened before each change, are kept that long (lag.go).
 
 Deleting removes names. Deleting a manifest takes its tags and its referrers
 along, the last manifest takes the repository. Locks of all three levels are
-asked first (locks.go). Collect removes blobs that no manifest of their
+asked first (locks.go); a repository's lock against deletion, though, only where
+the repository is what was named. Collect removes blobs that no manifest of their
 repository needs and then files that no repository has. It spares what was
 uploaded, mounted or asked about within Config.CollectAfter: a client that was
 told that a blob is there will not upload it, and its manifest is still to
@@ -116,7 +117,9 @@ never given out is 404; without n the Link says 100; a read lock answers 405 as
 the other locks do; blobs may be uploaded into a write-locked repository, and
 neither manifests pushed nor blobs deleted; re-pushing a known manifest sets its
 lastUpdateTime and keeps its createdTime; a locked referrer protects its
-subject; sha512 is taken.
+subject; a repository that is locked against deletion goes with its last
+manifest; an access token that was given for another one ends with it; sha512 is
+taken.
 
 # Time and waits
 

@@ -91,7 +91,7 @@ func (x *exchange) issueToken() error {
 		life = anonymousLife
 	}
 	token, err := x.mintToken(claims{
-		Subject: who.name, GrantType: "access_token", AppID: nullUser, Access: append([]access{}, granted...),
+		Subject: who.name, GrantType: "access_token", AppID: nullUser, Access: append([]access{}, granted...), Expires: who.expires,
 	}, life)
 	if err != nil {
 		return err

@@ -52,7 +52,8 @@ const (
 	backdating    = 15 * time.Minute
 )
 
-// mintToken signs the claims.
+// mintToken signs the claims of a token that lives that long, or until the time
+// in them if that is earlier.
 func (x *exchange) mintToken(c claims, life time.Duration) (string, error) {
 	if x.cfg.TokenLife > 0 {
 		life = x.cfg.TokenLife
@@ -63,7 +64,10 @@ func (x *exchange) mintToken(c claims, life time.Duration) (string, error) {
 	}
 	c.ID, c.Issuer, c.Audience, c.Version, c.Registry = newUUID(), "Azure Container Registry", x.registry(), "1.0", x.id
 	c.IssuedAt = now.Add(-backdating).Unix()
-	c.NotBefore, c.Expires = c.IssuedAt, now.Add(life).Unix()
+	c.NotBefore = c.IssuedAt
+	if end := now.Add(life).Unix(); c.Expires == 0 || end < c.Expires {
+		c.Expires = end
+	}
 	c.Roles = []string{}
 	payload, err := json.Marshal(c)
 	if err != nil {
