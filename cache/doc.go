@@ -69,13 +69,14 @@
 // # Crashes
 //
 // A file enters the store by rename, after its digest matched and its data was
-// synced. A record that counts it is written before and completed after, so
-// that no file is in the store uncounted. Chunks enter the map of their
-// partial after their data was written: a killed process loses what was in its
-// buffers. After a reboot only those count that a sync, named in the map,
-// had covered; partials are synced when they are closed. Lines of index and
-// map that a crash cut short are skipped; an index that is lost or damaged is
-// made anew from the names in the store.
+// synced. A record that counts it is written before and completed after, and
+// who records that one is gone looks once more, so that no file is in the store
+// uncounted. Chunks enter the map of their partial after their data was
+// written: a killed process loses what was in its buffers. After a reboot only
+// those count that a sync, named in the map, had covered; partials are synced
+// when they are closed. Lines of index and map that a crash cut short are
+// skipped; an index that is lost or damaged is made anew from the names in the
+// store.
 //
 // # Other processes
 //

@@ -114,16 +114,19 @@ func (l *ledger) lookup(d digest.Digest) (size int64, print fingerprint, ok bool
 	return it.size, it.print, true
 }
 
-// pin keeps a stored blob from being chosen for eviction until unpin, which
-// wants what pin returned. It returns nil for a blob that is not in the index.
-func (l *ledger) pin(d digest.Digest) *item {
+// pin keeps a stored blob that was opened from being chosen for eviction until
+// unpin, which wants what pin returned. One that is not in the index was evicted
+// meanwhile, or never got there, and its size counts as long as it is open.
+func (l *ledger) pin(d digest.Digest, size int64) *item {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	it := l.items[d]
-	if it != nil {
-		it.open++
-		l.lru.remove(it)
+	if it == nil {
+		it = &item{key: string(d), digest: d, size: size, gone: true}
+		l.evicted += size
 	}
+	it.open++
+	l.lru.remove(it)
 	return it
 }
 

@@ -327,6 +327,33 @@ func TestPutIsListedBeforeItsFileIsThere(t *testing.T) {
 	}
 }
 
+// TestFileEvictedWhileItIsOpenedCounts until it is closed: between the look into
+// the index and the pin.
+func TestFileEvictedWhileItIsOpenedCounts(t *testing.T) {
+	c := open(t, Config{})
+	data := bytesOf(79, 1<<20)
+	b := handle(t, c, data, newFake(data))
+	fetch(t, b)
+	b.Close()
+	settle(t, c)
+	b = handle(t, c, data, nil)
+	path := storedFile(t, c, data)
+	file, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	os.Remove(path)
+	c.unlist(digest.FromBytes(data))
+	b.f.adopt(file, int64(len(data)))
+	if s := c.Stats(); s.Evicted != int64(len(data)) || s.Stored != 0 {
+		t.Errorf("open: stats %+v", s)
+	}
+	b.Close()
+	if s := c.Stats(); s.Evicted != 0 {
+		t.Errorf("closed: stats %+v", s)
+	}
+}
+
 // TestNoMoreThanTheBlobIsReserved, however many streams ask at once: another
 // file would be evicted for nothing.
 func TestNoMoreThanTheBlobIsReserved(t *testing.T) {

@@ -74,7 +74,7 @@ func (f *flight) adopt(file *os.File, size int64) {
 		f.die(fmt.Errorf("%w: %d bytes expected, it has %d", ErrCorrupt, f.size, size))
 		return
 	}
-	item := f.c.ledger.pin(f.digest)
+	item := f.c.ledger.pin(f.digest, size)
 	f.c.touch(f.digest)
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -101,6 +101,7 @@ func (f *flight) startAfresh() bool {
 func (f *flight) store() {
 	c := f.c
 	part := f.part
+	now := time.Now().UnixMilli()
 	err := unix.Fdatasync(int(part.file.Fd()))
 	if err == nil {
 		// The record before the file: a crash between the two must not leave a
@@ -110,9 +111,11 @@ func (f *flight) store() {
 		f.reserved, f.allowance = 0, 0
 		f.mu.Unlock()
 		c.ledger.move(f.digest, reserved)
-		now := time.Now().UnixMilli()
 		c.index.add(record{op: '+', digest: f.digest, size: f.size, used: now})
-		pinned := c.ledger.pin(f.digest)
+	}
+	// It is open, in the store or not.
+	pinned := c.ledger.pin(f.digest, f.size)
+	if err == nil {
 		var print fingerprint
 		if print, err = c.disk.store(part.file, f.digest); err == nil {
 			part.moved()
@@ -125,16 +128,13 @@ func (f *flight) store() {
 		} else {
 			c.unlist(f.digest)
 		}
-		f.mu.Lock()
-		f.pinned = pinned
-		f.mu.Unlock()
 	}
 	if err != nil {
 		c.warnDiskless("a finished download cannot be stored", f, err)
 	}
 	f.mu.Lock()
-	f.inStore, f.part = true, nil
-	reserved := f.reserved // when it failed: the file goes with its descriptors
+	f.inStore, f.part, f.pinned = true, nil, pinned
+	reserved := f.reserved // when it was not listed
 	f.reserved, f.allowance = 0, 0
 	f.wake()
 	f.mu.Unlock()
