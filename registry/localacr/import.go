@@ -142,7 +142,8 @@ func (im *importer) manifest(entry layoutEntry, tag string) error {
 	if !validDigest(entry.Digest) {
 		return fmt.Errorf("%q is not a digest", entry.Digest)
 	}
-	if im.seen[entry.Digest] && tag == "" {
+	again := im.seen[entry.Digest] // under another name
+	if again && tag == "" {
 		return nil
 	}
 	im.seen[entry.Digest] = true
@@ -172,7 +173,9 @@ func (im *importer) manifest(entry layoutEntry, tag string) error {
 	if err := im.push(tag, p); err != nil {
 		return fmt.Errorf("manifest %s: %w", entry.Digest, err)
 	}
-	im.done.Manifests++
+	if !again {
+		im.done.Manifests++
+	}
 	if tag != "" {
 		im.done.Tags = append(im.done.Tags, tag)
 	}

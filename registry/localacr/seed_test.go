@@ -249,6 +249,24 @@ func TestImport(t *testing.T) {
 	r.checked()
 }
 
+// A manifest under several names is one manifest.
+func TestImportCountsManifestsOnce(t *testing.T) {
+	dir := t.TempDir()
+	d := writeLayout(t, dir)
+	var entries []string
+	for _, tag := range []string{"1", "1.0", "latest"} {
+		entries = append(entries, fmt.Sprintf(`{"mediaType":%q,"digest":%q,"annotations":{"org.opencontainers.image.ref.name":%q}}`, typeIndex, d, tag))
+	}
+	if err := os.WriteFile(filepath.Join(dir, "index.json"), []byte(index(typeIndex, entries...)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r := start(t, localacr.Config{})
+	got, err := r.Import(t.Context(), dir, "a")
+	if err != nil || !slices.Equal(got.Tags, []string{"1", "1.0", "latest"}) || got.Manifests != 2 || got.Blobs != 2 {
+		t.Errorf("%+v, %v, want three tags, the index and its image, and two blobs", got, err)
+	}
+}
+
 // A layout's file name becomes a repository's name, whatever is in it.
 func TestImportNamesTheRepositoryAfterTheFile(t *testing.T) {
 	base := t.TempDir()
