@@ -47,6 +47,7 @@ func (x *exchange) withinLimits() bool {
 	if wait == 0 {
 		return true
 	}
+	x.commonHeaders(reading)
 	x.w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
 	x.fail(failed(http.StatusTooManyRequests))
 	return false

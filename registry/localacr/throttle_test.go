@@ -27,7 +27,8 @@ func TestThrottle(t *testing.T) {
 		t.Fatalf("%d requests more were answered after a push", answered)
 	}
 	for _, request := range []struct{ method, path string }{{"GET", "/v2/"}, {"GET", "/acr/v1/_catalog"}, {"DELETE", "/acr/v1/a"}, {"POST", "/oauth2/token"}, {"GET", "/no/such/path"}} {
-		refused := r.do(request.method, request.path, "").says(429, `{"errors":[{"code":"TOOMANYREQUESTS","message":"too many requests"}]}`+"\n")
+		refused := r.do(request.method, request.path, "").says(429, `{"errors":[{"code":"TOOMANYREQUESTS","message":"too many requests"}]}`+"\n").
+			has("Docker-Distribution-Api-Version: registry/2.0", "Server: AzureContainerRegistry")
 		if wait, err := strconv.Atoi(refused.header.Get("Retry-After")); err != nil || wait < 1 || wait > 3600 {
 			t.Errorf("%s %s: Retry-After: %q", request.method, request.path, refused.header.Get("Retry-After"))
 		}
