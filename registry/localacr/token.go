@@ -123,11 +123,12 @@ func keyID(key any) (string, error) {
 	return strings.Join(groups, ":"), nil
 }
 
-// tokenLimit is larger than any token: ACR's are below 2 KiB, Entra's grow
-// with the user's groups.
+// tokenLimit bounds the tokens that are looked at. ACR's are below 2 KiB, Entra's
+// grow with the user's groups; one of ours can be longer only with hundreds of
+// scopes that no client asks for at once.
 const tokenLimit = 64 << 10
 
-// genuineLimit bounds how many tokens are kept, of some 1 KiB each.
+// genuineLimit bounds how many tokens are kept, of some 1 KiB each as a rule.
 const genuineLimit = 1024
 
 // genuine are tokens whose signature was found to be ours. A client sends the
