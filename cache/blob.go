@@ -30,7 +30,7 @@ type Blob struct {
 // alone. An error of the Source is returned wrapped, and returned again at
 // once for a few seconds.
 func (b *Blob) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
-	if file := b.file.Load(); file != nil {
+	if file := b.file.Load(); file != nil && !b.f.dead.Load() {
 		return b.readFile(file, p, off)
 	}
 	return b.readFilling(ctx, p, off)
@@ -137,10 +137,14 @@ func (b *Blob) await(ctx context.Context, d *demand) error {
 
 func (b *Blob) wrap(err error) error { return fmt.Errorf("blob %s: %w", b.f.digest, err) }
 
-// lookup returns the stored file, looking for it when nobody has yet.
+// lookup returns the stored file, looking for it when nobody has yet. A dead
+// blob has none: what was verified has changed since.
 func (b *Blob) lookup() *os.File {
 	f := b.f
 	f.looked.Do(f.lookup)
+	if f.dead.Load() {
+		return nil
+	}
 	file := f.stored.Load()
 	if file != nil && b.file.Load() == nil {
 		if err := f.changed(file); err != nil {

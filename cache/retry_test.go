@@ -97,15 +97,14 @@ func TestStrictReadersDoNotHangAfterAFailedRange(t *testing.T) {
 	readers.Wait()
 }
 
-func TestStoredFileChangedWhileOpenIsNotServedToOthers(t *testing.T) {
+func TestStoredFileChangedWhileOpenIsNotServed(t *testing.T) {
 	data := bytesOf(43, 1<<20)
 	d, src := digest.FromBytes(data), newFake(data)
 	c := open(t, Config{})
 	holder := c.Blob(d, int64(len(data)), src)
 	defer holder.Close()
-	if err := holder.Fetch(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	fetch(t, holder)
+	wantRead(t, holder, data, 0, 10)
 	file, err := os.OpenFile(c.disk.blob(d), os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -122,6 +121,13 @@ func TestStoredFileChangedWhileOpenIsNotServedToOthers(t *testing.T) {
 	}
 	if err := next.Err(); !errors.Is(err, ErrChanged) || !errors.Is(err, ErrCorrupt) {
 		t.Errorf("Err = %v, want ErrCorrupt and ErrChanged", err)
+	}
+	// Nor any more to who has met the file before.
+	if _, err := holder.ReadAt(t.Context(), make([]byte, 10), 995); !errors.Is(err, ErrChanged) {
+		t.Errorf("the handle that has it open reads on: %v, want ErrChanged", err)
+	}
+	if _, ok := holder.File(); ok || holder.Stored() || !errors.Is(holder.Err(), ErrChanged) {
+		t.Errorf("the handle that has it open: file %v, stored %v, err %v", ok, holder.Stored(), holder.Err())
 	}
 	again := c.Blob(d, int64(len(data)), src)
 	defer again.Close()
