@@ -136,7 +136,7 @@ func (m *mountFlags) bind(flags *pflag.FlagSet, env environment) {
 
 // check finds what is wrong with the flags beyond each one's own value, and
 // makes paths absolute, since a daemon leaves the directory it was started in.
-func (m *mountFlags) check() error {
+func (m *mountFlags) check(flags *pflag.FlagSet) error {
 	for name, d := range map[string]time.Duration{"metadata-ttl": m.metadataTTL, "stale-if-error": m.staleIfError} {
 		if d < 0 {
 			return badFlag(name, d.String(), "a duration that is not negative")
@@ -149,6 +149,9 @@ func (m *mountFlags) check() error {
 		return badFlag("cache-dir", "", "a directory")
 	}
 	if err := m.authFlags.check(m.username != "", m.passwordStdin); err != nil {
+		return err
+	}
+	if err := m.writable.check(flags); err != nil {
 		return err
 	}
 	return absolute(&m.cacheDir, &m.tlsCA, &m.log.file, &m.writable.auditLog)

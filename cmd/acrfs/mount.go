@@ -44,7 +44,7 @@ port 443: https://host:8443, http://localhost:5000.
 	}
 	flags.bind(cmd.Flags(), env)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if err := errors.Join(flags.check(), flags.writable.check(cmd.Flags())); err != nil {
+		if err := flags.check(cmd.Flags()); err != nil {
 			return err
 		}
 		if flags.daemon && flags.readyFD == 0 {

@@ -65,6 +65,9 @@ func TestBadUsageIsOneLineAndStatus2(t *testing.T) {
 		"serve --storage-host https://x":     `acrfs serve: --storage-host "https://x": want a host, or a host and a port like registry.example:443`,
 		"serve --name https://x":             `acrfs serve: --name "https://x": want a host, or a host and a port like registry.example:443`,
 		"version now":                        `acrfs version: too many arguments, from "now" on: want acrfs version`,
+
+		// Of several flags that are wrong, the first.
+		"mount --max-deletes -1 --metadata-ttl -1s a b": `acrfs mount: --metadata-ttl "-1s": want a duration that is not negative`,
 	} {
 		t.Run(line, func(t *testing.T) {
 			stdout, stderr, status := runHere(t, strings.Fields(line)...)
