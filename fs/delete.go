@@ -136,16 +136,20 @@ func (r *repository) deleteManifest(ctx context.Context, e manifestEntry) error 
 			if err := e.lockError(registry.Ref{Repository: r.name, Digest: e.digest}); err != nil {
 				return err
 			}
-			if err := r.lockedTag(ctx, e.digest, e.tags); err != nil {
+			if err := r.lockedTag(ctx, e.digest, e.tags, begun.Add(-liveTrust)); err != nil {
 				return err
 			}
-			if err := r.lockedWithout(ctx, e); err != nil {
+			s, known, err := r.relatedNow(ctx)
+			if err != nil {
+				return err
+			}
+			if err := r.lockedWithout(ctx, s, e); err != nil {
 				return err
 			}
 			if r.t.writable.AllowOrphaning {
-				return r.lockedReferrer(ctx, e.digest)
+				return known.lockedReferrer(e.digest)
 			}
-			why, err := r.neededBy(ctx, e.digest)
+			why, err := r.neededBy(ctx, s, known, e.digest)
 			if err == nil && why != "" {
 				err = fmt.Errorf("%w: %s", errNeeded, why)
 			}

@@ -113,6 +113,37 @@ func TestLockedRepositoryKeepsItsLastManifest(t *testing.T) {
 	w.run("setfattr -n user.acr.can_delete -v true $M/models/tiny && rm -r $M/models/tiny && ! ls $M/models/tiny")
 }
 
+// TestLockedRepositoryKeepsItsLastManifestByName: nothing was listed when it is
+// removed, or long ago, when it was not the last one.
+func TestLockedRepositoryKeepsItsLastManifestByName(t *testing.T) {
+	const repo = "models/tiny"
+	for name, before := range map[string]func(w *world, last registry.Properties){
+		"nothing listed": func(*world, registry.Properties) {},
+		"listed long ago": func(w *world, last registry.Properties) {
+			other := registry.Ref{Repository: repo, Digest: w.referTo(repo, last.Digest, "goes")}
+			w.run("ls $M/models/tiny/_manifests")
+			age(w.m.tree.repository(repo).manifests, time.Minute)
+			if err := w.client.Delete(w.t.Context(), other); err != nil {
+				w.t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := mounted(t, Config{Writable: &Writable{}, MetadataTTL: time.Hour})
+			last, err := w.client.Properties(t.Context(), registry.Ref{Repository: repo, Tag: "1.0"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			before(w, last)
+			w.set(registry.Ref{Repository: repo}, noDelete)
+			w.fails("rm -r $M/models/tiny/_manifests/"+last.Digest.String(), "Operation not permitted")
+			if n := w.manifestsOrNone(repo); n != 1 {
+				t.Errorf("%d manifests are left, want 1", n)
+			}
+		})
+	}
+}
+
 func TestWhatIsHiddenFromListingsIsNotDeletedWithTheRepository(t *testing.T) {
 	t.Parallel() // it waits for counts that might still settle
 	w := mounted(t, Config{Writable: &Writable{}})

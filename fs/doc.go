@@ -92,7 +92,9 @@
 // while a tool that only unlinks deletes nothing; and rsync, which might be
 // copying in the wrong direction, removes no directory either (astray.go). A
 // manifest that something live needs is EBUSY, and one of which that cannot be
-// known, because a live index cannot be read, is EIO (live.go, relations.go).
+// known, because the bytes of a live index or of something locked are not those
+// of its digest, is EIO (live.go, relations.go). What that is, the registry told
+// ten seconds ago at most, however long a listing is believed otherwise.
 //
 // What was changed is laid over the snapshots (changes.go) instead of fetching
 // them again: lists lag behind changes, and a thousand deletions must not fetch

@@ -52,6 +52,15 @@ func (c *counted) want(t *testing.T, value int, err error) {
 	}
 }
 
+// age has the latest snapshot of a listing be older.
+func age[T any](l *listing[T], by time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	older := *l.latest
+	older.at = older.at.Add(-by)
+	l.latest = &older
+}
+
 func TestListingIsFetchedOnceForAllWhoAsk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCounted(t, 10*time.Second, 0)

@@ -18,33 +18,21 @@ import (
 // as the registry does, and is what the user asked for, unless a lock keeps one
 // of them: its own, or that of a tag on it.
 
-// liveTrust is how old the listing may be that says what is live.
+// liveTrust is how old the listings may be that say what is live and what a lock
+// keeps.
 const liveTrust = 10 * time.Second
 
-// lockedReferrer says which referrer a lock keeps that the deletion of a manifest
-// would take along, nil when there is none. --allow-orphaning does not lift locks.
-func (r *repository) lockedReferrer(ctx context.Context, d digest.Digest) error {
-	_, known, err := r.relatedNow(ctx)
-	if err != nil {
-		return err
-	}
-	if referrer, ok := known.kept[d]; ok {
-		return fmt.Errorf("%w: it would go along, or what refers to it: referrer %s", errLocked, referrer)
-	}
-	return nil
-}
-
 // neededBy tells which live item needs a manifest, "" when none does. Where that
-// cannot be known, because a live index cannot be read, it is an error.
-func (r *repository) neededBy(ctx context.Context, d digest.Digest) (string, error) {
-	s, known, err := r.relatedNow(ctx)
-	if err != nil {
-		return "", err
-	}
+// cannot be known, because what a live index or a locked referrer says cannot be
+// read, it is an error.
+func (r *repository) neededBy(ctx context.Context, s *snapshot[*manifestList], known *relations, d digest.Digest) (string, error) {
 	l := liveness{r: r, s: s, known: known, seen: map[digest.Digest]bool{d: true}}
 	why, err := l.needed(ctx, d)
 	if err == nil && why == "" {
 		err = l.unknown(ctx)
+	}
+	if err == nil && why == "" {
+		err = known.unknownReferrer()
 	}
 	return why, err
 }

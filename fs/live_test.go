@@ -2,6 +2,7 @@ package fs
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -115,6 +116,71 @@ func TestWhatALockKeepsIsKeptWithAllItRefersTo(t *testing.T) {
 		t.Run(name, func(t *testing.T) { keepsAll(t, Writable{}, "Device or resource busy", lock) })
 		// Who may leave orphans may not lift locks.
 		t.Run(name+", orphaning", func(t *testing.T) { keepsAll(t, Writable{AllowOrphaning: true}, "Operation not permitted", lock) })
+	}
+}
+
+// TestWhatALockKeepsAndNobodyMayReadKeepsTheSubject: it might refer to anything,
+// by itself or by what refers to it.
+func TestWhatALockKeepsAndNobodyMayReadKeepsTheSubject(t *testing.T) {
+	const repo = "models/tiny"
+	noRead := registry.AccessPatch{CanRead: &no}
+	for name, freeze := range map[string]func(w *world, first registry.Ref){
+		"the referrer": func(w *world, first registry.Ref) {
+			w.set(first, noDelete)
+			w.set(first, noRead)
+		},
+		"what it refers to": func(w *world, first registry.Ref) {
+			second := registry.Ref{Repository: repo, Digest: w.referTo(repo, first.Digest, "of the signature")}
+			w.set(second, noDelete)
+			w.set(first, noRead)
+		},
+	} {
+		for _, writable := range []Writable{{}, {AllowOrphaning: true}} {
+			t.Run(fmt.Sprintf("%s, orphaning: %v", name, writable.AllowOrphaning), func(t *testing.T) {
+				w := mounted(t, Config{Writable: &writable})
+				subject, err := w.client.Properties(t.Context(), registry.Ref{Repository: repo, Tag: "1.0"})
+				if err != nil {
+					t.Fatal(err)
+				}
+				first := registry.Ref{Repository: repo, Digest: w.referTo(repo, subject.Digest, "signature")}
+				freeze(w, first)
+				w.fails("rm -r $M/models/tiny/_manifests/"+subject.Digest.String(), "Operation not permitted")
+				if n := w.requests(http.MethodDelete); n != 0 {
+					t.Errorf("%d deletions were sent", n)
+				}
+				if want := "what " + first.Digest.String() + " refers to"; !strings.Contains(w.log.String(), want) {
+					t.Errorf("the log does not say %q", want)
+				}
+			})
+		}
+	}
+}
+
+// TestLockSetByOthersKeepsTheSubject although the tags were listed before it was
+// set, and are believed for an hour.
+func TestLockSetByOthersKeepsTheSubject(t *testing.T) {
+	const repo = "models/tiny"
+	w := mounted(t, Config{Writable: &Writable{}, MetadataTTL: time.Hour})
+	subject, err := w.client.Properties(t.Context(), registry.Ref{Repository: repo, Tag: "1.0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, desc, err := w.client.Manifest(t.Context(), registry.Ref{Repository: repo, Digest: w.referTo(repo, subject.Digest, "signature")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.push(repo, "signature", desc.MediaType, raw)
+	r := w.m.tree.repository(repo)
+	w.run("ls $M/models/tiny/_tags")
+	if _, _, err := r.relatedNow(t.Context()); err != nil { // what is live is known
+		t.Fatal(err)
+	}
+	w.set(registry.Ref{Repository: repo, Tag: "signature"}, noDelete)
+	age(r.tags, liveTrust)
+	r.relations.tags = r.tags.last().at
+	w.fails("rm -r $M/models/tiny/_manifests/"+subject.Digest.String(), "busy")
+	if n := w.requests(http.MethodDelete); n != 0 {
+		t.Errorf("%d deletions were sent", n)
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -43,12 +45,13 @@ func levelOf(ref registry.Ref) string {
 }
 
 // lockedTag says which tag's lock protects a manifest, which would take its
-// tags along, nil when none does. The tags are listed only where there are some.
-func (r *repository) lockedTag(ctx context.Context, d digest.Digest, tags []string) error {
+// tags along, nil when none does. The tags are listed only where there are some,
+// not from before a moment.
+func (r *repository) lockedTag(ctx context.Context, d digest.Digest, tags []string, since time.Time) error {
 	if len(tags) == 0 {
 		return nil
 	}
-	s, err := r.tags.get(ctx)
+	s, err := r.tagsSince(ctx, since)
 	if err != nil {
 		return err
 	}
@@ -90,12 +93,31 @@ func (r *repository) repositoryLock(ctx context.Context, item registry.Ref) erro
 
 // lockedWithout says whether the repository's lock protects a manifest: the
 // last one, with which the registry would drop the repository.
-func (r *repository) lockedWithout(ctx context.Context, e manifestEntry) error {
-	s := r.manifests.last()
-	if s == nil || e.access&accessKnown == 0 || !r.nothingListedBut(s, e.digest) {
+func (r *repository) lockedWithout(ctx context.Context, s *snapshot[*manifestList], e manifestEntry) error {
+	if e.access&accessKnown == 0 || !r.nothingListedBut(s, e.digest) {
 		return nil
 	}
 	return ignoreNotFound(r.repositoryLock(ctx, registry.Ref{Repository: r.name}))
+}
+
+// lockedReferrer says which referrer a lock keeps that the deletion of a manifest
+// would take along, nil when there is none. --allow-orphaning does not lift locks.
+func (k *relations) lockedReferrer(d digest.Digest) error {
+	if referrer, ok := k.kept[d]; ok {
+		return fmt.Errorf("%w: it would go along, or what refers to it: referrer %s", errLocked, referrer)
+	}
+	return k.unknownReferrer()
+}
+
+// unknownReferrer is the error that what a lock keeps cannot be read, which might
+// refer to anything.
+func (k *relations) unknownReferrer() error {
+	if len(k.keptUnread) == 0 {
+		return nil
+	}
+	d := slices.Min(slices.Collect(maps.Keys(k.keptUnread)))
+	return fmt.Errorf("%w: what %s refers to, with which it would go, is unknown, since it cannot be read (let it be read, or lift the lock that keeps it): %w",
+		errLocked, d, k.keptUnread[d])
 }
 
 // explain adds to the registry's refusal which flag on which level it is
@@ -115,7 +137,7 @@ func (r *repository) explain(ctx context.Context, ref registry.Ref, refusal erro
 				err = factsOf(p.properties).lockError(ref)
 			}
 			if err == nil && ref.Digest != "" {
-				err = r.lockedTag(ctx, ref.Digest, p.properties.Tags)
+				err = r.lockedTag(ctx, ref.Digest, p.properties.Tags, now)
 			}
 			return err
 		},

@@ -26,6 +26,8 @@ type relations struct {
 	kept map[digest.Digest]digest.Digest
 	// The indexes that cannot be read, and why: what they point to is unknown.
 	unread map[digest.Digest]error
+	// What a lock keeps and cannot be read, and why: what it refers to is unknown.
+	keptUnread map[digest.Digest]error
 	// The tags on manifests that the listing hides.
 	hidden map[digest.Digest][]datedTag
 }
@@ -39,48 +41,50 @@ type datedTag struct {
 type relationsMemory struct {
 	mu    sync.Mutex // guards what follows
 	seq   uint64     // of the snapshot of the manifests
+	tags  time.Time  // when the tags were listed
 	flags [2]uint64  // of those that this mount has set since, on manifests and on tags
 	known *relations
 }
 
-// relatedNow is related within a snapshot that can be trusted, however long a
-// listing is believed otherwise.
+// relatedNow is related within listings of manifests and tags that can be
+// trusted, however long a listing is believed otherwise.
 func (r *repository) relatedNow(ctx context.Context) (*snapshot[*manifestList], *relations, error) {
-	s, err := r.manifestsSince(ctx, time.Now().Add(-liveTrust))
+	since := time.Now().Add(-liveTrust)
+	s, err := r.manifestsSince(ctx, since)
 	if err != nil {
 		return nil, nil, err
 	}
-	known, err := r.related(ctx, s)
+	known, err := r.related(ctx, s, since)
 	return s, known, err
 }
 
-// related returns the relations within a snapshot. Every index and every locked
-// manifest of the repository is read, once: their contents are cached by digest.
-func (r *repository) related(ctx context.Context, s *snapshot[*manifestList]) (*relations, error) {
+// related returns the relations within a snapshot, by tags that were listed after
+// a moment. Every index and every locked manifest of the repository is read, once:
+// their contents are cached by digest.
+func (r *repository) related(ctx context.Context, s *snapshot[*manifestList], since time.Time) (*relations, error) {
 	m, flags := &r.relations, [2]uint64{r.changedManifests.flagsSet(), r.changedTags.flagsSet()}
 	m.mu.Lock()
 	known := m.known
-	if known != nil && m.seq == s.seq && m.flags == flags {
+	if known != nil && m.seq == s.seq && m.tags.After(since) && m.flags == flags {
 		defer m.mu.Unlock()
 		return known, nil
 	}
 	m.mu.Unlock()
 
-	known, err := r.relate(ctx, s)
+	tags, err := r.tagsSince(ctx, since)
+	if err == nil {
+		known, err = r.relate(ctx, s, tags)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("find out what is needed: %w", err)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.seq, m.flags, m.known = s.seq, flags, known
+	m.seq, m.tags, m.flags, m.known = s.seq, tags.at, flags, known
 	return known, nil
 }
 
-func (r *repository) relate(ctx context.Context, s *snapshot[*manifestList]) (*relations, error) {
-	tags, err := r.tags.get(ctx)
-	if err != nil {
-		return nil, err
-	}
+func (r *repository) relate(ctx context.Context, s *snapshot[*manifestList], tags *snapshot[tagList]) (*relations, error) {
 	visible := r.visibleTags(tags)
 	hidden, locked := taggedUnlisted(visible, tags.at, s.value), lockedByTag(visible)
 	keeps := func(e manifestEntry) bool { return e.locked() || locked[e.digest] }
@@ -97,7 +101,7 @@ func (r *repository) relate(ctx context.Context, s *snapshot[*manifestList]) (*r
 	var kept []*artifact // by a lock
 	known := &relations{
 		parents: make(map[digest.Digest][]digest.Digest), kept: make(map[digest.Digest]digest.Digest),
-		unread: make(map[digest.Digest]error), hidden: hidden,
+		unread: make(map[digest.Digest]error), keptUnread: make(map[digest.Digest]error), hidden: hidden,
 	}
 	reads, readCtx := errgroup.WithContext(ctx)
 	reads.SetLimit(indexReads)
@@ -120,8 +124,13 @@ func (r *repository) relate(ctx context.Context, s *snapshot[*manifestList]) (*r
 				}
 			case !unreadable(err):
 				return ignoreNotFound(err) // gone since it was listed
-			case isIndex(e.mediaType):
-				known.unread[e.digest] = err
+			default:
+				if isIndex(e.mediaType) {
+					known.unread[e.digest] = err
+				}
+				if keeps(e) {
+					known.keptUnread[e.digest] = err
+				}
 			}
 			return nil
 		})
@@ -148,8 +157,11 @@ func (r *repository) keepSubjects(ctx context.Context, known *relations, a *arti
 		known.parents[subject], known.kept[subject] = append(known.parents[subject], a.digest), a.digest
 		next, err := r.t.artifacts.get(ctx, r.name, subject)
 		switch {
-		case errors.Is(err, errNotFound), unreadable(err):
-			return nil // the registry knows no further, nor does anybody
+		case errors.Is(err, errNotFound):
+			return nil // the registry knows no further
+		case unreadable(err):
+			known.keptUnread[subject] = err
+			return nil
 		case err != nil:
 			return err
 		}
