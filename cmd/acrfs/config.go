@@ -271,7 +271,7 @@ func (s *serveFlags) bind(flags *pflag.FlagSet, env environment) {
 	s.log.bind(flags, "info")
 }
 
-func (s *serveFlags) check() error {
+func (s *serveFlags) check(flags *pflag.FlagSet) error {
 	if _, port, err := net.SplitHostPort(s.listen); err != nil || port == "" {
 		return badFlag("listen", s.listen, wanted["address"])
 	}
@@ -296,6 +296,9 @@ func (s *serveFlags) check() error {
 		if host != "" && !localacr.ValidHost(host) {
 			return badFlag(name, host, "a host, or a host and a port like registry.example:443")
 		}
+	}
+	if err := s.issuer.check(flags, s.auth.chosen); err != nil {
+		return err
 	}
 	if strings.HasPrefix(s.issuer.keys, "http://") {
 		return badFlag("entra-keys", s.issuer.keys, "an https URL or a file: whoever changes the keys on the way gets in")

@@ -34,6 +34,20 @@ func (i *issuerFlags) bind(flags *pflag.FlagSet) {
 	flags.StringVar(&i.audience, "entra-audience", "", "the `resource` that tokens must be for (default what ACR takes)")
 }
 
+// check finds flags that say nothing without --auth entra. Whoever gives them
+// wants somebody kept out.
+func (i *issuerFlags) check(flags *pflag.FlagSet, auth string) error {
+	if auth == string(localacr.AuthEntra) {
+		return nil
+	}
+	for _, name := range []string{"entra-keys", "entra-keys-ca", "entra-issuer", "entra-audience"} {
+		if flags.Changed(name) {
+			return usagef("--%s needs --auth entra: %s checks no token of Microsoft Entra's", name, auth)
+		}
+	}
+	return nil
+}
+
 // trust is what the flags say, in the registry's terms. It reads --entra-keys
 // once, so that a wrong one is seen at the start.
 func (i *issuerFlags) trust(ctx context.Context) (localacr.Entra, error) {

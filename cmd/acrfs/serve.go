@@ -43,7 +43,7 @@ tokens, its redirects to storage. Data is kept in --root.`,
 	}
 	flags.bind(cmd.Flags(), readEnvironment())
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if err := flags.check(); err != nil {
+		if err := flags.check(cmd.Flags()); err != nil {
 			return err
 		}
 		return serve(cmd.Context(), &flags, cmd.OutOrStdout(), cmd.ErrOrStderr())

@@ -62,9 +62,14 @@ func TestBadUsageIsOneLineAndStatus2(t *testing.T) {
 		"serve --tls-cert x.pem":             `acrfs serve: --tls-cert and --tls-key belong together: give both, or --tls-self-signed DIR`,
 		"serve --auth basic":                 `acrfs serve: --auth basic needs --users FILE: without it nobody gets in`,
 		"serve --users u.json":               `acrfs serve: --users FILE needs --auth basic, anonymous or entra: open lets in everyone`,
+		"serve --entra-issuer x":             `acrfs serve: --entra-issuer needs --auth entra: open checks no token of Microsoft Entra's`,
+		"serve --entra-audience x":           `acrfs serve: --entra-audience needs --auth entra: open checks no token of Microsoft Entra's`,
+		"serve --entra-keys x":               `acrfs serve: --entra-keys needs --auth entra: open checks no token of Microsoft Entra's`,
 		"serve --storage-host https://x":     `acrfs serve: --storage-host "https://x": want a host, or a host and a port like registry.example:443`,
 		"serve --name https://x":             `acrfs serve: --name "https://x": want a host, or a host and a port like registry.example:443`,
 		"version now":                        `acrfs version: too many arguments, from "now" on: want acrfs version`,
+
+		"serve --auth anonymous --users u --entra-keys-ca x": `acrfs serve: --entra-keys-ca needs --auth entra: anonymous checks no token of Microsoft Entra's`,
 
 		// Of several flags that are wrong, the first.
 		"mount --max-deletes -1 --metadata-ttl -1s a b": `acrfs mount: --metadata-ttl "-1s": want a duration that is not negative`,
