@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
@@ -172,8 +173,8 @@ func (d disk) sweep(resumable func(key string, name digest.Digest, bytes, used i
 	for _, name := range partials {
 		path := filepath.Join(d.dir, "partial", name)
 		base, isMap := strings.CutSuffix(name, mapSuffix)
-		blob := digest.Digest(strings.Replace(base, "-", ":", 1))
-		if !present[base] || !present[base+mapSuffix] || !validDigest([]byte(blob)) {
+		blob, ok := partialOf(base)
+		if !ok || !present[base] || !present[base+mapSuffix] {
 			os.Remove(path)
 			continue
 		}
@@ -183,6 +184,67 @@ func (d disk) sweep(resumable func(key string, name digest.Digest, bytes, used i
 		}
 	}
 }
+
+// partialOf is the blob of a partial with that name.
+func partialOf(name string) (digest.Digest, bool) {
+	blob := digest.Digest(strings.Replace(name, "-", ":", 1))
+	return blob, validDigest([]byte(blob))
+}
+
+// abandoned is what sweep is, for those who are not alone: it goes by the locks
+// of the files. It reports the partials that nobody has open, but those in mine,
+// and removes the private downloads of dead processes. found says whether there
+// were any.
+func (d disk) abandoned(mine func(key string) bool, resumable func(key string, name digest.Digest, bytes, used int64)) (found bool) {
+	for _, name := range listNames(filepath.Join(d.dir, "partial")) {
+		blob, ok := partialOf(name)
+		key := filepath.Join("partial", name)
+		if !ok || mine(key) {
+			continue
+		}
+		file := lockAbandoned(filepath.Join(d.dir, key))
+		if file == nil {
+			continue
+		}
+		var st unix.Stat_t
+		if unix.Fstat(int(file.Fd()), &st) == nil {
+			resumable(key, blob, st.Blocks*512, st.Mtim.Nano()/1e6)
+			found = true
+		}
+		file.Close()
+	}
+	for _, name := range listNames(filepath.Join(d.dir, "tmp")) {
+		path := filepath.Join(d.dir, "tmp", name)
+		info, err := os.Lstat(path)
+		if err != nil || !strings.HasPrefix(name, privatePrefix) || time.Since(info.ModTime()) < orphanAge {
+			continue
+		}
+		if file := lockAbandoned(path); file != nil {
+			os.Remove(path)
+			file.Close()
+			found = true
+		}
+	}
+	return found
+}
+
+// lockAbandoned opens and locks a file of a download that nobody has locked; nil
+// when somebody has, or it is gone.
+func lockAbandoned(path string) *os.File {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil
+	}
+	if !tryLock(file) || !samePath(file, path) {
+		file.Close()
+		return nil
+	}
+	return file
+}
+
+// orphanAge is how long nobody must have written to a private download that is
+// to be tried: a file is created first and locked then.
+const orphanAge = time.Minute
 
 // allocated is the disk space of all partial files but those in mine.
 func (d disk) allocated(mine func(key string) bool) int64 {

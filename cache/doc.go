@@ -84,7 +84,8 @@
 // index before it evicts, and when it misses a blob. A blob that another
 // process is downloading is downloaded by both, the second into a private
 // file: simple, and nobody waits for a process that may be stopped. Partials
-// of others count by their allocated blocks, looked at once a second.
+// of others count by their allocated blocks, looked at once a second. Those that
+// nobody has locked are taken over when there is no room otherwise.
 //
 // # The limit
 //

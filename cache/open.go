@@ -194,6 +194,7 @@ func (f *flight) claimPartial() (part *partial, have chunks, reserved int64, ser
 	}
 	reserved, served = c.ledger.claim(part.key)
 	if need := int64(have.count) * chunkSize; need > reserved {
+		c.recountForeign() // it was another process's, and must not count twice
 		if !c.makeRoom(need - reserved) {
 			c.ledger.disown(part.key, reserved)
 			part.remove()

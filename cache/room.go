@@ -17,6 +17,9 @@ func (c *Cache) makeRoom(n int64) bool {
 	c.index.refresh() // what other processes stored and removed counts too
 	c.countForeign()
 	victims, ok := c.ledger.reserve(n)
+	if !ok && c.reclaim() {
+		victims, ok = c.ledger.reserve(n)
+	}
 	if len(victims) == 0 {
 		return ok
 	}
@@ -64,12 +67,8 @@ func (c *Cache) unlistVanished(d digest.Digest, err error) {
 // over, which then counts it.
 func (c *Cache) removePartial(key string) {
 	path := filepath.Join(c.disk.dir, key)
-	file, err := os.Open(path)
-	if err != nil {
-		return
-	}
-	defer file.Close()
-	if tryLock(file) && samePath(file, path) {
+	if file := lockAbandoned(path); file != nil {
+		defer file.Close()
 		os.Remove(path + mapSuffix)
 		os.Remove(path)
 	}
@@ -81,10 +80,29 @@ const foreignEvery = time.Second
 func (c *Cache) countForeign() {
 	now := time.Now().UnixMilli()
 	last := c.foreign.Load()
-	if now-last < foreignEvery.Milliseconds() || !c.foreign.CompareAndSwap(last, now) {
+	age := now - last // negative when the clock was set back
+	if age >= 0 && age < foreignEvery.Milliseconds() || !c.foreign.CompareAndSwap(last, now) {
 		return
 	}
+	c.recountForeign()
+}
+
+// recountForeign is for when a partial has become ours.
+func (c *Cache) recountForeign() {
 	c.ledger.setForeign(c.disk.allocated(c.ledger.isMine))
+}
+
+// reclaim takes over what processes that have gone left: partials are parked as
+// ours and may be evicted, private downloads are removed. It reports whether
+// there were any.
+func (c *Cache) reclaim() bool {
+	found := c.disk.abandoned(c.ledger.isMine, func(key string, name digest.Digest, bytes, used int64) {
+		c.ledger.park(key, name, 0, bytes, used, false)
+	})
+	if found {
+		c.recountForeign()
+	}
+	return found
 }
 
 // touch notes that a stored blob is used.
