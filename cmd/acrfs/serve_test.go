@@ -184,6 +184,26 @@ func TestServeSelfSignedIsTrustedByItsAuthority(t *testing.T) {
 	}
 }
 
+// An authority that lost one of its files is not replaced unasked: clients may
+// trust it.
+func TestServeSaysWhatToDoAboutHalfAnAuthority(t *testing.T) {
+	for _, lost := range []string{"ca.pem", "ca-key.pem"} {
+		certs := t.TempDir()
+		if _, err := selfSigned(certs, nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Remove(filepath.Join(certs, lost)); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			_, stderr, status := runHere(t, "serve", "--listen", "127.0.0.1:0", "--root", t.TempDir(), "--tls-self-signed", certs)
+			if status != exitFailed || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, "remove ca.pem and ca-key.pem to have new ones") {
+				t.Errorf("without %s: status %d, %q", lost, status, stderr)
+			}
+		}
+	}
+}
+
 func TestServeWithACertificateOfTheUsersOwn(t *testing.T) {
 	dir := t.TempDir()
 	cert, key, other := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"), filepath.Join(dir, "other.pem")

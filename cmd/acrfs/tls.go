@@ -61,7 +61,11 @@ func authority(dir string) (*x509.Certificate, *ecdsa.PrivateKey, error) {
 	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		if err := makeAuthority(dir, certFile, keyFile); err != nil {
+		err := makeAuthority(dir, certFile, keyFile)
+		if errors.Is(err, os.ErrExist) { // one of the two got lost
+			return nil, nil, fmt.Errorf("--tls-self-signed: %w: remove ca.pem and ca-key.pem to have new ones", err)
+		}
+		if err != nil {
 			return nil, nil, fmt.Errorf("--tls-self-signed: %w", err)
 		}
 		pair, err = tls.LoadX509KeyPair(certFile, keyFile)
