@@ -31,6 +31,9 @@ func parseBytes(s string) (int64, error) {
 	if !ok || err != nil || n < 0 || math.IsNaN(n) || n*unit >= math.MaxInt64 {
 		return 0, errValue
 	}
+	if n > 0 && n*unit < 1 {
+		return 0, errValue // 0 stands for no limit
+	}
 	return int64(n * unit), nil
 }
 

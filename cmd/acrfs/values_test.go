@@ -14,7 +14,7 @@ func TestParseBytes(t *testing.T) {
 			t.Errorf("parseBytes(%q) = %d, %v, want %d", text, got, err, want)
 		}
 	}
-	for _, text := range []string{"", "M", "-1", "1Q", "1M1", "1e3", "NaN", "inf", "0x10", "1..2", "9999999T", "1 2"} {
+	for _, text := range []string{"", "M", "-1", "1Q", "1M1", "1e3", "NaN", "inf", "0x10", "0.5", "0.9B", "1..2", "9999999T", "1 2"} {
 		if got, err := parseBytes(text); err == nil {
 			t.Errorf("parseBytes(%q) = %d, want an error", text, got)
 		}
