@@ -61,30 +61,31 @@ func (c *catalog) at(path string) *component {
 	return comp
 }
 
-// visible is a snapshot of the catalog without the repositories that this mount
-// deleted since. It is made once for each of their states.
-func (t *tree) visible(s *snapshot[*catalog]) *catalog {
-	if t.changedRepositories.empty() {
-		return s.value
-	}
+// catalogView is a snapshot of the catalog without the repositories that this
+// mount deleted since.
+type catalogView struct {
+	*catalog
+	of      *snapshot[*catalog]
+	version uint64 // of the changes that are in it
+}
+
+// visible is what a snapshot of the catalog shows now. It is made once for each
+// state of the changes. Two calls may have two answers.
+func (t *tree) visible(s *snapshot[*catalog]) catalogView {
 	version := t.changedRepositories.version()
+	if t.changedRepositories.empty() {
+		return catalogView{s.value, s, version}
+	}
 	if v := t.view.Load(); v != nil && v.of == s && v.version == version {
-		return v.catalog
+		return *v
 	}
 	names := slices.DeleteFunc(slices.Clone(s.value.walkOrder), func(name string) bool {
 		_, gone := t.changedRepositories.apply(name, s.at, facts{})
 		return gone
 	})
-	c := newCatalog(names)
-	t.view.Store(&catalogView{of: s, version: version, catalog: c})
-	return c
-}
-
-// catalogView is what visible made last.
-type catalogView struct {
-	of      *snapshot[*catalog]
-	version uint64
-	catalog *catalog
+	v := catalogView{newCatalog(names), s, version}
+	t.view.Store(&v)
+	return v
 }
 
 // join is a path below another one, the root being "".

@@ -153,11 +153,12 @@ func (d *componentDir) known() (contents, bool) {
 	if cat == nil {
 		return contents{}, false
 	}
-	comp := d.t.visible(cat).components[d.path]
+	view := d.t.visible(cat)
+	comp := view.components[d.path]
 	if comp == nil {
 		return contents{}, false
 	}
-	return d.list(cat, comp), true
+	return d.list(view, comp), true
 }
 
 func (d *componentDir) contents(ctx context.Context) (contents, error) {
@@ -167,12 +168,13 @@ func (d *componentDir) contents(ctx context.Context) (contents, error) {
 			// Nobody may see the catalog; a repository that is known by
 			// name can still be listed itself.
 			if _, tagsErr := d.t.repository(d.path).tags.get(ctx); tagsErr == nil {
-				return d.list(&snapshot[*catalog]{value: newCatalog(nil)}, &component{repository: true}), nil
+				return d.list(catalogView{of: &snapshot[*catalog]{}}, &component{repository: true}), nil
 			}
 		}
 		return contents{}, cause(ctx, err)
 	}
-	comp := d.t.visible(cat).components[d.path]
+	view := d.t.visible(cat)
+	comp := view.components[d.path]
 	switch {
 	case comp != nil:
 	case d.t.changedRepositories.ghost(d.path), d.t.changedFolders.ghost(d.path):
@@ -185,10 +187,11 @@ func (d *componentDir) contents(ctx context.Context) (contents, error) {
 		}
 		comp = &component{repository: err == nil}
 	}
-	return d.list(cat, comp), nil
+	return d.list(view, comp), nil
 }
 
-func (d *componentDir) list(cat *snapshot[*catalog], comp *component) contents {
+// list shows comp, which is of the view.
+func (d *componentDir) list(view catalogView, comp *component) contents {
 	var own []string
 	if comp.repository {
 		own = repositoryDirs
@@ -199,7 +202,6 @@ func (d *componentDir) list(cat *snapshot[*catalog], comp *component) contents {
 	for _, name := range own {
 		shown |= 1 << slices.Index(repositoryDirs, name)
 	}
-	view := d.t.visible(cat)
 	name := func(i int) string {
 		if i < len(own) {
 			return own[i]
@@ -207,7 +209,7 @@ func (d *componentDir) list(cat *snapshot[*catalog], comp *component) contents {
 		return comp.children[i-len(own)]
 	}
 	return contents{
-		id: contentsID(cat.seq, d.t.changedRepositories.version()<<len(repositoryDirs)|shown),
+		id: contentsID(view.of.seq, view.version<<len(repositoryDirs)|shown),
 		n:  len(own) + len(comp.children),
 		entry: func(i int) fuse.DirEntry {
 			ino := inoOf("component", join(d.path, name(i)))
@@ -222,7 +224,7 @@ func (d *componentDir) list(cat *snapshot[*catalog], comp *component) contents {
 				return d.repositoryDir(ctx, own[i]), 0
 			}
 			isRepository := view.components[join(d.path, name(i))].repository
-			return d.child(ctx, name(i), isRepository, d.t.left(cat.at), out), 0
+			return d.child(ctx, name(i), isRepository, d.t.left(view.of.at), out), 0
 		},
 	}
 }
