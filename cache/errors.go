@@ -4,7 +4,8 @@ import "errors"
 
 var (
 	// ErrCorrupt says that the bytes of a blob do not have its digest or its
-	// size. A handle that returned it once returns it for ever.
+	// size, or that the disk does not give back those of an unfinished download
+	// to tell. A handle that returned it once returns it for ever.
 	ErrCorrupt = errors.New("content does not match its digest")
 
 	// ErrChanged, beside ErrCorrupt, says that a stored file was changed by

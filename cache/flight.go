@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash"
 	"os"
@@ -300,8 +301,8 @@ func sameSource(a, b *origin) bool {
 	return reflect.ValueOf(a.Source).Comparable() && reflect.ValueOf(b.Source).Comparable() && a.Source == b.Source
 }
 
-// die ends the flight: its bytes are wrong. It is called without the lock, by
-// whoever found out.
+// die ends the flight: its bytes are wrong, or nobody can tell any more. It is
+// called without the lock, by whoever found out.
 func (f *flight) die(err error) {
 	f.mu.Lock()
 	if f.phase == phaseDead {
@@ -313,8 +314,12 @@ func (f *flight) die(err error) {
 	f.dropQueue()
 	part := f.part
 	f.mu.Unlock()
-	f.c.counters.corruptions.Add(1)
-	f.c.log.Error("blob is corrupt", "digest", f.digest.String(), "size", f.size, "error", err)
+	what := "download cannot be read back"
+	if !errors.Is(err, errUnreadable) {
+		what = "blob is corrupt"
+		f.c.counters.corruptions.Add(1)
+	}
+	f.c.log.Error(what, "digest", f.digest.String(), "size", f.size, "error", err)
 	f.cancel()
 	f.c.detach(f)
 	if part != nil {

@@ -1,6 +1,9 @@
 package cache
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // piece is a part of a buffer that waits to be hashed.
 type piece struct {
@@ -111,7 +114,11 @@ func (f *flight) hashAll() {
 	}
 }
 
-// unreadable ends a download whose own file cannot be read back.
+// errUnreadable, beside ErrCorrupt, is not the fault of what came.
+var errUnreadable = errors.New("the partial download cannot be read")
+
+// unreadable ends a download whose own file cannot be read back. Bytes that were
+// served from it have no checksum that those of another try could be held to.
 func (f *flight) unreadable(err error) {
 	f.mu.Lock()
 	f.hashing = false
@@ -119,6 +126,6 @@ func (f *flight) unreadable(err error) {
 	closing := f.ctx.Err() != nil
 	f.mu.Unlock()
 	if !closing {
-		f.die(fmt.Errorf("%w: the partial download cannot be read: %w", ErrCorrupt, err))
+		f.die(fmt.Errorf("%w: %w: %w", ErrCorrupt, errUnreadable, err))
 	}
 }

@@ -354,6 +354,42 @@ func TestFileEvictedWhileItIsOpenedCounts(t *testing.T) {
 	}
 }
 
+// TestReadErrorInTheMiddle: the file takes bytes and gives none back. That is an
+// error, but nothing is said of wrong bytes, and the next handle begins afresh.
+func TestReadErrorInTheMiddle(t *testing.T) {
+	var log logged
+	c := open(t, Config{Logger: log.logger()})
+	data := bytesOf(80, 30<<20)
+	b := handle(t, c, data, newFake(data))
+	wantRead(t, b, data, 20<<20, 1000) // to be read back by the hash
+	b.f.mu.Lock()
+	file := b.f.part.file
+	b.f.mu.Unlock()
+	writeOnly, err := os.OpenFile(file.Name(), os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// From now on reading it is EBADF.
+	if err := unix.Dup3(int(writeOnly.Fd()), int(file.Fd()), 0); err != nil {
+		t.Fatal(err)
+	}
+	writeOnly.Close()
+	if _, err := b.ReadAt(t.Context(), make([]byte, 1000), 20<<20); !errors.Is(err, unix.EBADF) {
+		t.Errorf("a read: %v, want the disk's error", err)
+	}
+	if err := b.Fetch(t.Context()); !errors.Is(err, unix.EBADF) || !errors.Is(err, ErrCorrupt) {
+		t.Errorf("fetch: %v, want the disk's error and ErrCorrupt", err)
+	}
+	if n := c.Stats().Corruptions; n != 0 || log.count("corrupt") != 0 || log.count("level=ERROR") != 1 {
+		t.Errorf("%d corruptions, log %s", n, &log.lines)
+	}
+	fresh := handle(t, c, data, newFake(data))
+	fetch(t, fresh)
+	if !fresh.Stored() {
+		t.Error("the next download is not stored")
+	}
+}
+
 // TestNoMoreThanTheBlobIsReserved, however many streams ask at once: another
 // file would be evicted for nothing.
 func TestNoMoreThanTheBlobIsReserved(t *testing.T) {
