@@ -10,9 +10,10 @@ import (
 
 // A record is one line of the index journal:
 //
-//   - DIGEST SIZE INO MTIME CTIME USED CRC    the file is in the store
-//     u DIGEST USED CRC                         it was used
-//   - DIGEST CRC                              it was removed
+//	a line                                    says of a file
+//	+ DIGEST SIZE INO MTIME CTIME USED CRC    it is in the store
+//	u DIGEST USED CRC                         it was used
+//	- DIGEST CRC                              it was removed
 //
 // INO, MTIME and CTIME (nanoseconds) are those of the file when it was
 // verified; INO 0 says that it was never, or not yet. USED is in milliseconds
