@@ -110,6 +110,7 @@ func (r *repository) deleteTag(ctx context.Context, e tagEntry, at time.Time) er
 					return err
 				}
 				if now.digest != e.digest || now.updated != e.updated {
+					r.tags.drop() // it is outdated, and the next try is to be for the tag as it is
 					return fmt.Errorf("%w: the tag was pushed again, and points to %s now", errNotEmpty, now.digest)
 				}
 			}

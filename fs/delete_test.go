@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/acrfs/acrfs/registry"
 )
@@ -255,6 +256,24 @@ func TestTagPushedAgainIsNotTouchedByAnOldRemoval(t *testing.T) {
 	w.fails("rmdir $R/docs/_tags/latest", "Directory not empty")
 	if n := w.requests(http.MethodDelete); n != 0 {
 		t.Errorf("%d deletions were sent", n)
+	}
+}
+
+// TestTagPushedAgainCanBeRemovedKnowingly: the refusal of the old removal is the
+// last that is heard of the old tag, however long listings are believed.
+func TestTagPushedAgainCanBeRemovedKnowingly(t *testing.T) {
+	w := mounted(t, Config{Writable: &Writable{}, MetadataTTL: time.Hour})
+	raw, desc, err := w.client.Manifest(t.Context(), registry.Ref{Repository: helloWorld, Tag: "v2"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.run("ls $R/_tags")
+	age(w.m.tree.repository(helloWorld).tags, time.Minute)
+	w.push(helloWorld, "latest", desc.MediaType, raw)
+	w.fails("rm -r $R/_tags/latest", "Directory not empty")
+	w.run("rm -r $R/_tags/latest")
+	if got := w.tags(helloWorld); slices.Contains(got, "latest") {
+		t.Errorf("tags %v, want no latest", got)
 	}
 }
 
