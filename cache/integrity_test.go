@@ -193,6 +193,7 @@ func TestHandleOfACorruptBlobLeavesTheNextDownloadAlone(t *testing.T) {
 	if !fresh.Stored() {
 		t.Error("the blob is not stored")
 	}
+	until(t, func() bool { return fresh.f.active == 0 }, fresh.f)
 	if c.ledger.isMine(part.key) {
 		t.Error("the stored blob still has a partial")
 	}
