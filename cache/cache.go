@@ -104,6 +104,9 @@ func Open(cfg Config) (*Cache, error) {
 	}
 	c := &Cache{cfg: cfg, log: cfg.Logger, crew: newCrew(), flights: make(map[flightKey]*flight)}
 	if err := c.load(); err != nil {
+		if c.index != nil {
+			c.index.file.Close()
+		}
 		if c.disk.lock != nil {
 			c.disk.lock.Close()
 		}

@@ -73,9 +73,6 @@ func openJournal(path string, apply func(record), log *slog.Logger) (j *journal,
 		file.Close()
 		return nil, 0, 0, err
 	}
-	// A line without an end is a write that a crash cut short. (When it is
-	// another process's that is being written just now, it costs that record.)
-	j.torn = len(j.tail) > 0
 	return j, records, bad, nil
 }
 
@@ -164,7 +161,9 @@ func (j *journal) write(lines []byte) {
 		return
 	}
 	var out []byte
-	if j.torn {
+	// A line without an end is a write that a crash or a full disk cut short,
+	// ours or another process's. An end too many is skipped.
+	if j.torn || len(j.tail) > 0 {
 		out = append(out, '\n')
 	}
 	out = append(append(out, j.pending...), lines...)

@@ -3,6 +3,7 @@ package cache
 import (
 	"bytes"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
@@ -204,6 +205,56 @@ func TestJournalsConverge(t *testing.T) {
 	}
 	if a, b := ledgers[0], ledgers[1]; len(a.items) != len(b.items) || a.stored != b.stored || len(a.items) == 0 {
 		t.Errorf("%d items and %d bytes, and %d and %d", len(a.items), a.stored, len(b.items), b.stored)
+	}
+}
+
+// TestRecordAfterATornLineCounts, also when another process has torn it, on a
+// disk that was full for a moment.
+func TestRecordAfterATornLineCounts(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "index")
+	l := newLedger(1 << 40)
+	j, _, _, err := openJournal(path, l.apply, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	go j.run()
+	defer j.close()
+	other, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	line := appendRecord(nil, record{op: '+', digest: digest.FromString("torn"), size: 1})
+	if _, err := other.Write(line[:20]); err != nil {
+		t.Fatal(err)
+	}
+	j.refresh()
+	d := digest.FromString("whole")
+	j.add(record{op: '+', digest: d, size: 2})
+	if _, _, ok := l.lookup(d); !ok {
+		t.Error("the next record is lost with it")
+	}
+}
+
+// TestIndexWrittenByWhoCameBetweenIsRead: a start that is alone gives one lock up
+// before it has the other.
+func TestIndexWrittenByWhoCameBetweenIsRead(t *testing.T) {
+	c := &Cache{cfg: Config{Dir: filepath.Join(t.TempDir(), "cache"), Size: 1 << 30}, log: slog.New(slog.DiscardHandler)}
+	if err := c.load(); err != nil {
+		t.Fatal(err)
+	}
+	defer c.disk.lock.Close()
+	defer func() { c.index.file.Close() }()
+	d := digest.FromString("x")
+	if _, err := writeJournal(c.disk.index(), []record{{op: '+', digest: d, size: 1}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.share(); err != nil {
+		t.Fatal(err)
+	}
+	c.index.read()
+	if _, _, ok := c.ledger.lookup(d); !ok {
+		t.Error("the index that nobody else has is read on")
 	}
 }
 

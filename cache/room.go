@@ -191,7 +191,18 @@ func (c *Cache) tidy(records, bad int) error {
 			c.log.Warn("cache index cannot be rewritten", "error", err)
 		}
 	}
-	return c.disk.share()
+	return c.share()
+}
+
+// share lets other processes in after being alone. One lock is given up and the
+// other taken: whoever started in that moment may have taken itself for alone,
+// and have written a new index.
+func (c *Cache) share() error {
+	err := c.disk.share()
+	if path := c.disk.index(); !samePath(c.index.file, path) {
+		err = errors.Join(err, c.index.reopen(path, 0))
+	}
+	return err
 }
 
 // manyLines is the history that an index may have beside what is true.
@@ -218,13 +229,8 @@ func (c *Cache) compactIndex() {
 			err = c.rewriteIndex()
 		}
 	}
-	// The try gave the shared lock up: whoever started in that moment may have
-	// taken itself for alone, and have written a new index.
-	err = errors.Join(err, c.disk.share())
-	if path := c.disk.index(); !samePath(c.index.file, path) {
-		err = errors.Join(err, c.index.reopen(path, 0))
-	}
-	if err != nil {
+	// Also after a try that failed, which gave the shared lock up.
+	if err = errors.Join(err, c.share()); err != nil {
 		c.log.Warn("cache index cannot be rewritten", "error", err)
 	}
 }
