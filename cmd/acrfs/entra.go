@@ -29,12 +29,12 @@ func entraLogin(ctx context.Context, source, host string, a *authFlags, env auth
 	at, known := entraAuthority(host, a.cloud.chosen, env.authorityHost)
 	var options azcore.ClientOptions
 	options.Cloud.ActiveDirectoryAuthorityHost = at
-	options.Transport = &http.Client{Transport: entraTransport(roots)}
+	options.Transport = &http.Client{Transport: noting{entraTransport(roots)}}
 	tokens, err := entraTokens(source, options, known, env)
 	if err != nil {
 		return login{}, err
 	}
-	entra := registry.NewEntra(tokens, a.audience)
+	entra := registry.NewEntra(tellingReach{tokens}, a.audience)
 	who, err := entra.Identity(ctx)
 	if err != nil {
 		if half := halfAnIdentity(err, env.azureProof); half != nil && noIdentity(err) {
