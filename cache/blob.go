@@ -112,7 +112,7 @@ func (b *Blob) await(ctx context.Context, d *demand) error {
 	if err := f.err; err != nil {
 		return b.wrap(err)
 	}
-	d.whole = d.stored || d.hi > f.withheld
+	d.whole = d.stored || f.withholds(d.hi)
 	f.look(d, run)
 	if f.satisfied(d) {
 		f.served = f.served || f.phase != phaseWhole

@@ -168,9 +168,14 @@ func (f *flight) begin() {
 	}
 }
 
+// withholds reports whether a read up to hi has to wait for the digest: of a blob
+// that is withheld whole that is every read, also the one of no byte that ends an
+// empty one.
+func (f *flight) withholds(hi int64) bool { return f.withheld == 0 || hi > f.withheld }
+
 // ready reports whether [lo, hi) can be read now; f.mu is held.
 func (f *flight) ready(lo, hi int64) bool {
-	if f.phase != phaseWhole && (f.phase != phaseFilling || hi > f.withheld) {
+	if f.phase != phaseWhole && (f.phase != phaseFilling || f.withholds(hi)) {
 		return false
 	}
 	return f.stored.Load() != nil || f.have.all(chunkOf(lo), chunkEnd(hi))

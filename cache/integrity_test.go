@@ -219,6 +219,23 @@ func TestSizeIsPartOfTheContent(t *testing.T) {
 	}
 }
 
+// TestEmptyBlobIsVerifiedBeforeItsEndIsRead: that nothing is all of it is to be
+// found out, too.
+func TestEmptyBlobIsVerifiedBeforeItsEndIsRead(t *testing.T) {
+	for _, verify := range []Verify{VerifyStream, VerifyStrict} {
+		c := open(t, Config{Verify: verify})
+		b := handle(t, c, nil, newFake(nil))
+		wantAll(t, b, nil)
+		b.Close()
+		data := bytesOf(15, 1000)
+		wrong := c.Blob(digest.FromBytes(data), 0, newFake(data))
+		if _, err := wrong.ReadAt(context.Background(), make([]byte, 10), 0); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("a blob of 1000 bytes that is said to be empty: %v, want ErrCorrupt", err)
+		}
+		wrong.Close()
+	}
+}
+
 // longer is a source that does not stop where it was asked to.
 type longer struct{ *fake }
 
