@@ -71,8 +71,9 @@ func (c *changes) takeAlong(key string, stamp int64) {
 	c.set(key, change{at: time.Now(), gone: true, took: true, stamp: stamp})
 }
 
-// update notes what the registry said after an update. Those of one item do not
-// cross: the kernel sets the attributes of a directory one after the other.
+// update notes what the registry said after an update. Of two that cross, which
+// takes two spellings of a digest or a caller that was killed, the later answer
+// counts.
 func (c *changes) update(key string, f facts) {
 	c.set(key, change{at: time.Now(), facts: &f})
 }
@@ -105,9 +106,15 @@ func (c *changes) vanish(keys []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, key := range keys {
-		if _, known := c.items[key]; !known {
-			c.put(key, change{at: time.Now(), took: true})
+		ch, known := c.items[key]
+		switch {
+		case !known:
+			ch.at = time.Now()
+		case ch.gone:
+			continue
 		}
+		ch.took = true
+		c.put(key, ch)
 	}
 }
 
@@ -193,7 +200,8 @@ func (c *changes) empty() bool {
 	return len(c.items) == 0
 }
 
-// prune drops what a snapshot from this moment no longer needs.
+// prune drops what snapshots from this moment on no longer need, once lists have
+// had the time to catch up.
 func (c *changes) prune(at time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -201,12 +209,7 @@ func (c *changes) prune(at time.Time) {
 		return
 	}
 	maps.DeleteFunc(c.items, func(_ string, ch change) bool {
-		switch {
-		case ch.facts != nil:
-			return ch.at.Before(at) && time.Since(ch.at) > lag
-		case ch.took:
-			return time.Since(c.last) > lag && time.Since(ch.at) > lag
-		}
-		return time.Since(ch.at) > lag
+		walking := ch.took && time.Since(c.last) <= lag
+		return !walking && ch.at.Before(at) && time.Since(ch.at) > lag
 	})
 }

@@ -118,6 +118,7 @@ func (r *repository) deleteTag(ctx context.Context, e tagEntry, at time.Time) er
 		},
 		done: func(context.Context) {
 			r.changedTags.remove(e.name, e.updated)
+			r.forgetPoints(e.digest, e.name)
 			r.forgetCounts()
 		},
 	})
@@ -165,6 +166,7 @@ func (r *repository) deleteManifest(ctx context.Context, e manifestEntry) error 
 // manifest, the repository.
 func (r *repository) noteManifestGone(ctx context.Context, e manifestEntry, tags *snapshot[tagList], begun time.Time) {
 	r.changedManifests.remove(e.digest.String(), e.updated)
+	r.forgetPoints(e.digest, e.tags...)
 	if e.access&accessKnown != 0 {
 		// Registries that keep properties take referrers along. In a dry run
 		// nothing went, and nothing has to be asked.
@@ -181,6 +183,7 @@ func (r *repository) noteManifestGone(ctx context.Context, e manifestEntry, tags
 		for _, tag := range tags.value {
 			if tag.digest == e.digest {
 				r.changedTags.takeAlong(tag.name, tag.updated)
+				r.forgetPoints(e.digest, tag.name)
 			}
 		}
 	}
@@ -249,6 +252,15 @@ func (r *repository) deleteBlob(ctx context.Context, d digest.Digest) error {
 			}
 		},
 	})
+}
+
+// forgetPoints forgets what was learned of a manifest and of tags on it by
+// themselves: it may be believed for longer than their deletion is remembered.
+func (r *repository) forgetPoints(d digest.Digest, tags ...string) {
+	r.t.points.Remove(registry.Ref{Repository: r.name, Digest: d})
+	for _, tag := range tags {
+		r.t.points.Remove(registry.Ref{Repository: r.name, Tag: tag})
+	}
 }
 
 // forgetCounts forgets what was learned of the repository itself, whose counts

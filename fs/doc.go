@@ -98,7 +98,8 @@
 //
 // What was changed is laid over the snapshots (changes.go) instead of fetching
 // them again: lists lag behind changes, and a thousand deletions must not fetch
-// a thousand lists. The catalog has no times to compare: of repositories that
+// a thousand lists. It is remembered until every snapshot that may be shown is
+// from after it. The catalog has no times to compare: of repositories that
 // it shows after their deletion here, each is asked for (lingering.go); so is an
 // item by whose name somebody comes and whose flags, just set here, a list does
 // not have. What a deletion took along can be removed by whoever is walking

@@ -17,6 +17,7 @@ const failureMemory = time.Second
 type listing[T any] struct {
 	fetch  func(ctx context.Context) (T, error)
 	weigh  func(T) int // entries, for the bound on what all listings hold
+	kept   func()      // called when latest has become another; may be nil
 	flight flights[*snapshot[T]]
 	bound  *retention
 	ttl    time.Duration
@@ -26,7 +27,8 @@ type listing[T any] struct {
 	latest *snapshot[T]
 	failed error
 	until  time.Time // failed is remembered until then
-	epoch  int       // moves with every drop; a fetch from before it is not kept
+	epoch  int       // moves with every drop, and when a fetch is too old; one from before is not kept
+	asked  time.Time // when the latest fetch began
 	seq    uint64
 }
 
@@ -76,12 +78,32 @@ func (l *listing[T]) get(ctx context.Context) (*snapshot[T], error) {
 	return s, nil
 }
 
+// since is get for a snapshot from after a moment. When none can be had now, that
+// is an error, but the latest one stays, for those who may be served an outdated
+// one.
+func (l *listing[T]) since(ctx context.Context, moment time.Time) (*snapshot[T], error) {
+	if last := l.last(); last == nil || last.at.After(moment) {
+		if s, err := l.get(ctx); err != nil || s.at.After(moment) {
+			return s, err
+		}
+	}
+	l.mu.Lock()
+	if !l.asked.After(moment) {
+		l.flight.forget("")
+		l.epoch++
+		l.asked = time.Now()
+	}
+	l.mu.Unlock()
+	return l.flight.do(ctx, "", l.refresh)
+}
+
 // refresh fetches a snapshot and keeps it, unless a drop came in between.
 func (l *listing[T]) refresh(ctx context.Context) (*snapshot[T], error) {
+	at := time.Now()
 	l.mu.Lock()
 	epoch := l.epoch
+	l.asked = at
 	l.mu.Unlock()
-	at := time.Now()
 	value, err := l.fetch(ctx)
 
 	l.mu.Lock()
@@ -101,6 +123,9 @@ func (l *listing[T]) refresh(ctx context.Context) (*snapshot[T], error) {
 	}
 	if kept {
 		l.bound.hold(l, l.weigh(value))
+		if l.kept != nil {
+			l.kept()
+		}
 	}
 	return s, nil
 }

@@ -52,10 +52,13 @@ func (c *counted) want(t *testing.T, value int, err error) {
 	}
 }
 
-// age has the latest snapshot of a listing be older.
+// age has the latest snapshot of a listing, if any, be older.
 func age[T any](l *listing[T], by time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.latest == nil {
+		return
+	}
 	older := *l.latest
 	older.at = older.at.Add(-by)
 	l.latest = &older
@@ -138,6 +141,55 @@ func TestDroppedListingIsNotBelievedEvenWhileItIsFetched(t *testing.T) {
 		c.want(t, 2, nil)
 		early.Wait()
 		c.want(t, 2, nil)
+	})
+}
+
+func TestListingSinceAMomentIsSharedByThoseWhoAskAfterIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCounted(t, time.Hour, 0)
+		since := func(value int) {
+			t.Helper()
+			if s, err := c.since(t.Context(), time.Now()); err != nil || s.value != value {
+				t.Errorf("since = %+v, %v; want %d", s, err, value)
+			}
+		}
+		early := make(chan struct{})
+		go func() {
+			defer close(early)
+			c.want(t, 1, nil)
+		}()
+		time.Sleep(500 * time.Millisecond)
+		since(2) // not what is under way
+		<-early
+		c.want(t, 2, nil)
+		moment := time.Now()
+		time.Sleep(time.Second)
+		var all sync.WaitGroup
+		for range 8 {
+			all.Go(func() {
+				if s, err := c.since(t.Context(), moment); err != nil || s.value != 3 {
+					t.Errorf("since = %+v, %v; want 3", s, err)
+				}
+			})
+		}
+		all.Wait()
+		c.want(t, 3, nil)
+	})
+}
+
+// TestListingThatCannotBeRenewedStays for those who may be served an outdated one,
+// and is no answer to who asks for a newer one.
+func TestListingThatCannotBeRenewedStays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCounted(t, 10*time.Second, time.Hour)
+		c.want(t, 1, nil)
+		time.Sleep(time.Minute)
+		down := error(registry.ErrUnavailable)
+		c.fail.Store(&down)
+		if s, err := c.since(t.Context(), time.Now()); !errors.Is(err, registry.ErrUnavailable) {
+			t.Errorf("since = %+v, %v; want %v", s, err, down)
+		}
+		c.want(t, 1, nil)
 	})
 }
 

@@ -71,6 +71,31 @@ func TestSignatureThatWentWithItsSubjectCanStillBeRemoved(t *testing.T) {
 	}
 }
 
+// TestSignatureThatWasUnlockedHereAndWentWithItsSubjectCanStillBeRemoved: that it
+// is known for its flags makes no difference.
+func TestSignatureThatWasUnlockedHereAndWentWithItsSubjectCanStillBeRemoved(t *testing.T) {
+	for name, forget := range map[string]func(*Mounted){"its flags are known": func(*Mounted) {}, "refreshed": (*Mounted).Refresh} {
+		t.Run(name, func(t *testing.T) {
+			w := mounted(t, Config{Writable: &Writable{}})
+			subject, err := w.client.Properties(t.Context(), registry.Ref{Repository: helloWorld, Tag: "zstd"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			signature := w.referTo(helloWorld, subject.Digest, "signed")
+			w.set(registry.Ref{Repository: helloWorld, Digest: signature}, noDelete)
+			w.run("setfattr -n user.acr.can_delete -v true $R/_manifests/" + signature.String())
+			forget(w.m)
+			w.run("cd $R/_manifests && ls && rm -r " + subject.Digest.String() + " && ! ls | grep " + signature.String())
+			deleted := w.requests(http.MethodDelete)
+			w.run("rm -r $R/_manifests/" + signature.String())
+			w.fails("rm -r $R/_manifests/"+signature.String(), "No such file")
+			if n := w.requests(http.MethodDelete); n != deleted {
+				t.Errorf("%d more deletions were sent", n-deleted)
+			}
+		})
+	}
+}
+
 // referTo pushes an artifact that refers to a subject, without a tag.
 func (w *world) referTo(repo string, subject digest.Digest, note string) digest.Digest {
 	w.t.Helper()
@@ -177,7 +202,9 @@ func TestLockSetByOthersKeepsTheSubject(t *testing.T) {
 	}
 	w.set(registry.Ref{Repository: repo, Tag: "signature"}, noDelete)
 	age(r.tags, liveTrust)
+	r.relations.mu.Lock()
 	r.relations.tags = r.tags.last().at
+	r.relations.mu.Unlock()
 	w.fails("rm -r $M/models/tiny/_manifests/"+subject.Digest.String(), "busy")
 	if n := w.requests(http.MethodDelete); n != 0 {
 		t.Errorf("%d deletions were sent", n)

@@ -51,7 +51,7 @@ func (r *repository) lockedTag(ctx context.Context, d digest.Digest, tags []stri
 	if len(tags) == 0 {
 		return nil
 	}
-	s, err := r.tagsSince(ctx, since)
+	s, err := r.tags.since(ctx, since)
 	if err != nil {
 		return err
 	}

@@ -113,7 +113,7 @@ func (d *manifestsDir) known() (contents, bool) {
 
 func (d *manifestsDir) contents(ctx context.Context) (contents, error) {
 	d.listAhead()
-	s, err := d.repo.manifestsSince(ctx, time.Unix(0, d.repo.manifestDeleted.Load()))
+	s, err := d.repo.manifests.since(ctx, time.Unix(0, d.repo.manifestDeleted.Load()))
 	if err != nil {
 		return contents{}, cause(ctx, err)
 	}

@@ -50,7 +50,7 @@ type relationsMemory struct {
 // trusted, however long a listing is believed otherwise.
 func (r *repository) relatedNow(ctx context.Context) (*snapshot[*manifestList], *relations, error) {
 	since := time.Now().Add(-liveTrust)
-	s, err := r.manifestsSince(ctx, since)
+	s, err := r.manifests.since(ctx, since)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -71,7 +71,7 @@ func (r *repository) related(ctx context.Context, s *snapshot[*manifestList], si
 	}
 	m.mu.Unlock()
 
-	tags, err := r.tagsSince(ctx, since)
+	tags, err := r.tags.since(ctx, since)
 	if err == nil {
 		known, err = r.relate(ctx, s, tags)
 	}

@@ -113,7 +113,7 @@ func (d *tagsDir) known() (contents, bool) {
 
 func (d *tagsDir) contents(ctx context.Context) (contents, error) {
 	d.listAhead()
-	s, err := d.repo.tagsSince(ctx, time.Unix(0, d.repo.manifestDeleted.Load()))
+	s, err := d.repo.tags.since(ctx, time.Unix(0, d.repo.manifestDeleted.Load()))
 	if err != nil {
 		return contents{}, cause(ctx, err)
 	}

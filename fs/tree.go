@@ -110,14 +110,18 @@ func newTree(cfg Config) *tree {
 		t.nameTimeout = 0 // what this mount changes shows at the next look
 	}
 	t.catalog = newListing(t, func(ctx context.Context) (*catalog, error) {
-		defer t.changedRepositories.prune(time.Now())
-		defer t.changedFolders.prune(time.Now())
 		c, err := listRepositories(ctx, t.registry)
 		if err != nil || t.changedRepositories.empty() {
 			return c, err
 		}
 		return t.withoutChanged(ctx, c), nil
 	}, func(c *catalog) int { return len(c.components) })
+	t.catalog.kept = func() {
+		if s := t.catalog.last(); s != nil {
+			t.changedRepositories.prune(s.at)
+			t.changedFolders.prune(s.at)
+		}
+	}
 	return t
 }
 
@@ -149,7 +153,6 @@ func (t *tree) repository(name string) *repository {
 			r.changedBlobs.keep = t.writable.DryRun
 		}
 		r.tags = newListing(t, func(ctx context.Context) (tagList, error) {
-			defer r.changedTags.prune(time.Now())
 			list, err := listTags(ctx, t.registry, name)
 			if before := r.tags.last(); before != nil && err == nil {
 				r.noteVanishedTags(before.value, list)
@@ -157,13 +160,13 @@ func (t *tree) repository(name string) *repository {
 			return list, err
 		}, func(l tagList) int { return len(l) })
 		r.manifests = newListing(t, func(ctx context.Context) (*manifestList, error) {
-			defer r.changedManifests.prune(time.Now())
 			list, err := listManifests(ctx, t.registry, name)
 			if before := r.manifests.last(); before != nil && err == nil {
 				r.noteVanished(before.value, list)
 			}
 			return list, err
 		}, func(l *manifestList) int { return len(l.entries) })
+		r.tags.kept, r.manifests.kept = r.prune, r.prune
 		t.repos[name] = r
 	}
 	return r

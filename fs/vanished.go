@@ -12,32 +12,6 @@ import (
 // their tags. So it is looked up afresh, and what is missing then can still be
 // removed by whoever is walking there.
 
-// manifestsSince returns a listing of the manifests from after a moment.
-func (r *repository) manifestsSince(ctx context.Context, since time.Time) (*snapshot[*manifestList], error) {
-	return listedSince(ctx, r.manifests, since, r.noteVanished)
-}
-
-// tagsSince returns a listing of the tags from after a moment.
-func (r *repository) tagsSince(ctx context.Context, since time.Time) (*snapshot[tagList], error) {
-	return listedSince(ctx, r.tags, since, r.noteVanishedTags)
-}
-
-// listedSince returns a listing from after a moment. How it differs from one that
-// is dropped for that is told here; one that has run out tells it where it is
-// fetched anew.
-func listedSince[T any](ctx context.Context, l *listing[T], since time.Time, differ func(before, now T)) (*snapshot[T], error) {
-	before := l.last()
-	if before == nil || before.at.After(since) {
-		return l.get(ctx)
-	}
-	l.drop()
-	s, err := l.get(ctx)
-	if err == nil {
-		differ(before.value, s.value)
-	}
-	return s, err
-}
-
 // noteVanished notes the manifests that a listing had and the next one lacks,
 // after a deletion of ours. What went with it, such as signatures, nobody tells.
 func (r *repository) noteVanished(before, now *manifestList) {
@@ -47,6 +21,7 @@ func (r *repository) noteVanished(before, now *manifestList) {
 	var vanished []string
 	for _, e := range before.entries {
 		if _, listed := now.find(e.digest); !listed {
+			r.forgetPoints(e.digest)
 			vanished = append(vanished, e.digest.String())
 		}
 	}
@@ -61,6 +36,7 @@ func (r *repository) noteVanishedTags(before, now tagList) {
 	var vanished []string
 	for _, e := range before {
 		if _, listed := now.find(e.name); !listed {
+			r.forgetPoints(e.digest, e.name)
 			vanished = append(vanished, e.name)
 		}
 	}

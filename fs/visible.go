@@ -8,6 +8,22 @@ import (
 // What a repository shows: what was learned of it, with what this mount did
 // since laid over.
 
+// prune drops the changes that no listing needs any more. Those of tags are laid
+// over the manifests too, as long as a snapshot of these may be shown.
+func (r *repository) prune() {
+	at := time.Now()
+	if tags := r.tags.last(); tags != nil {
+		at = tags.at
+	}
+	if manifests := r.manifests.last(); manifests != nil {
+		r.changedManifests.prune(manifests.at)
+		if manifests.at.Before(at) && time.Since(manifests.at) < r.t.ttl+r.t.stale {
+			at = manifests.at
+		}
+	}
+	r.changedTags.prune(at)
+}
+
 // visibleTag lays over what was learned of a tag what this mount did to it.
 func (r *repository) visibleTag(e tagEntry, at time.Time) (tagEntry, time.Time, error) {
 	var gone bool
