@@ -331,6 +331,31 @@ func TestRepositoryThatIsPushedToWhileItIsRemovedShowsItsTags(t *testing.T) {
 	w.run("sleep 0.4; ls $R/docs | grep -x _tags && ls $R/docs | grep -x _blobs && ls $R/docs/_tags | grep -x latest && ls $R/docs/_tags/latest/manifest.json")
 }
 
+// TestRepositoryThatIsPushedAgainAfterItWentIsNotRemoved: whoever removed its last
+// manifest is told that there is something again.
+func TestRepositoryThatIsPushedAgainAfterItWentIsNotRemoved(t *testing.T) {
+	const repo = "models/tiny"
+	w := mounted(t, Config{Writable: &Writable{}, MetadataTTL: time.Hour})
+	raw, desc, err := w.client.Manifest(t.Context(), registry.Ref{Repository: repo, Tag: "1.0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.run("ls $M && rm -r $M/models/tiny/_manifests/*")
+	w.push(repo, "1.0", desc.MediaType, raw)
+	w.run("ls $M/models/tiny/_tags | grep -x 1.0")
+	w.fails("rmdir $M/models/tiny", "Directory not empty")
+	if got := w.tags(repo); !slices.Equal(got, []string{"1.0"}) {
+		t.Errorf("tags %v, want 1.0", got)
+	}
+}
+
+func TestNothingIsLeftOfAHiddenRepositoryThatWasDeleted(t *testing.T) {
+	w := mounted(t, Config{Writable: &Writable{}, MetadataTTL: -1})
+	w.run("ls $M; setfattr -n user.acr.can_list -v false $M/models/tiny; stat $M/models/tiny && rm -r $M/models/tiny")
+	w.m.tree.repository("models/tiny").pass(overTheLag)
+	w.fails("stat $M/models", "No such file")
+}
+
 func TestSameTagPushedAgainIsNotTouchedByAnOldRemoval(t *testing.T) {
 	w := mounted(t, Config{Writable: &Writable{}, MetadataTTL: 50 * time.Millisecond})
 	repo := helloWorld + "/docs"

@@ -207,6 +207,22 @@ func TestRemovingARepository(t *testing.T) {
 	}
 }
 
+// TestRemovalThatFailsInAnOutageChangesNothing: what may be served for longer, when
+// the registry does not answer, still is.
+func TestRemovalThatFailsInAnOutageChangesNothing(t *testing.T) {
+	w := mounted(t, Config{Writable: &Writable{}, StaleIfError: time.Hour})
+	look := "ls $M && ls $R/_tags && ls $R/_manifests && ! stat $M/nonsense 2>/dev/null"
+	before := w.run(look)
+	w.stop()
+	w.m.tree.repository(helloWorld).pass(time.Minute)
+	age(w.m.tree.catalog, time.Minute)
+	w.fails("rmdir $R", "Input/output error")
+	w.fails("rm -r $R/_manifests/$(ls $R/_manifests | head -1)", "error")
+	if got := w.run(look); got != before {
+		t.Errorf("got %q, want %q", got, before)
+	}
+}
+
 func TestDryRunSendsNothingAndLooksDone(t *testing.T) {
 	var auditLog lockedBuffer
 	w := mounted(t, Config{Writable: &Writable{DryRun: true, Audit: &auditLog}})

@@ -47,7 +47,7 @@ func (d *componentDir) hideEmpty(ctx context.Context, name string) error {
 	if d.hides(name) {
 		return errNotFound
 	}
-	left, err := d.t.repository(d.path).left(ctx, name)
+	left, err := d.t.repository(d.path).left(ctx, name, time.Time{})
 	switch {
 	case err != nil:
 		return err
@@ -79,18 +79,18 @@ func (d *componentDir) hides(name string) bool {
 	return age < d.t.ttl
 }
 
-// left counts what one of the repository's directories still holds. A
-// repository that is gone holds nothing.
-func (r *repository) left(ctx context.Context, name string) (n int, err error) {
+// left counts what one of the repository's directories still holds, as listed
+// after a moment. A repository that is gone holds nothing.
+func (r *repository) left(ctx context.Context, name string, since time.Time) (n int, err error) {
 	switch name {
 	case tagsName:
 		var s *snapshot[tagList]
-		if s, err = r.tags.get(ctx); err == nil {
+		if s, err = r.tags.since(ctx, since); err == nil {
 			n = len(r.visibleTags(s))
 		}
 	case manifestsName:
 		var s *snapshot[*manifestList]
-		if s, err = r.manifests.get(ctx); err == nil {
+		if s, err = r.manifests.since(ctx, since); err == nil {
 			n = len(r.visibleManifests(s))
 		}
 	}
@@ -105,13 +105,12 @@ func (t *tree) removeComponent(ctx context.Context, name string) error {
 	if err := t.permittedDeletion(ctx, "delete repository", registry.Ref{Repository: name}); err != nil {
 		return err
 	}
-	if t.changedRepositories.ghost(name) || t.changedFolders.ghost(name) {
+	if ghost := t.changedRepositories.ghost(name) || t.changedFolders.ghost(name); ghost && !t.shows(name) {
 		t.changedRepositories.lay(name)
 		t.changedFolders.lay(name)
 		return nil
 	}
-	t.catalog.drop()
-	cat, err := t.catalog.get(ctx)
+	cat, err := t.catalog.since(ctx, time.Now())
 	if err != nil {
 		return err
 	}
@@ -132,13 +131,23 @@ func (t *tree) removeComponent(ctx context.Context, name string) error {
 	return r.deleteRepository(ctx)
 }
 
+// shows tells whether the listings at hand have something at a path of the
+// catalog: what went along may have been pushed again. No I/O.
+func (t *tree) shows(name string) bool {
+	if cat := t.catalog.last(); cat != nil && t.visible(cat).components[name] != nil {
+		return true
+	}
+	r := t.repository(name)
+	tags, manifests := r.tags.last(), r.manifests.last()
+	return tags != nil && len(r.visibleTags(tags)) > 0 || manifests != nil && len(r.visibleManifests(manifests)) > 0
+}
+
 // checkEmpty asks the registry afresh whether the repository has anything
 // left, including what it hides from listings.
 func (r *repository) checkEmpty(ctx context.Context) error {
-	r.tags.drop()
-	r.manifests.drop()
+	now := time.Now()
 	for _, name := range []string{tagsName, manifestsName} {
-		left, err := r.left(ctx, name)
+		left, err := r.left(ctx, name, now)
 		switch {
 		case err != nil:
 			return err
@@ -208,6 +217,7 @@ func pause(ctx context.Context, d time.Duration) error {
 // it that have nothing left below them.
 func (t *tree) noteRepositoryGone(name string, note func(c *changes, key string, stamp int64)) {
 	note(&t.changedRepositories, name, 0)
+	t.unlisted.note(name, false)
 	cat := t.catalog.last()
 	if cat == nil {
 		return
