@@ -9,8 +9,6 @@ import (
 	"syscall"
 	"time"
 
-	fusefs "github.com/hanwen/go-fuse/v2/fs"
-
 	"github.com/acrfs/acrfs/registry"
 )
 
@@ -223,8 +221,3 @@ func (n *node) Getxattr(ctx context.Context, name string, dest []byte) (uint32, 
 }
 
 func (n *node) Listxattr(ctx context.Context, dest []byte) (uint32, syscall.Errno) { return 0, 0 }
-
-var (
-	_ fusefs.NodeGetxattrer  = (*node)(nil)
-	_ fusefs.NodeListxattrer = (*node)(nil)
-)
