@@ -117,7 +117,8 @@
 // # Waiting
 //
 // Every operation that can wait starts with opContext (opctx.go), which ends
-// when the caller is being killed. What is waited for belongs to nobody
+// when the caller is being killed, and ends all waiting of the mount when its
+// connection to the kernel is aborted. What is waited for belongs to nobody
 // (flight.go): it has its own limit and outlives who leaves. No lock is held
 // across I/O.
 //

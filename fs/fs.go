@@ -103,6 +103,7 @@ func Mount(mountpoint string, cfg Config) (*Mounted, error) {
 		return nil, err
 	}
 	t := newTree(cfg)
+	t.mountpoint = mountpoint
 	server, err := serve(mountpoint, t.root, mountOptions(cfg))
 	if err != nil {
 		t.life.close()

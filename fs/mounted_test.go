@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -91,7 +92,7 @@ func mounted(t *testing.T, cfg Config) *world {
 	}
 	w.m = m
 	t.Cleanup(func() {
-		if err := m.Unmount(); err != nil {
+		if err := m.Unmount(); err != nil && !errors.Is(err, ErrNotMounted) {
 			t.Errorf("unmount: %v", err)
 			m.UnmountLazily()
 		}

@@ -3,6 +3,7 @@ package fs
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"strconv"
 	"time"
@@ -30,6 +31,10 @@ const (
 // EINTR would starve if each ended its operation. So it only starts a look at
 // whether a fatal signal is pending; then nobody waits for the answer, and the
 // process is gone as soon as it has one.
+//
+// It comes as well, for all operations, when the connection to the kernel is
+// aborted. go-fuse waits for them before it says so: the mount's life has to end
+// here.
 func (t *tree) opContext(kernel context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(t.life.ctx)
 	if caller, ok := fuse.FromContext(kernel); ok {
@@ -40,6 +45,10 @@ func (t *tree) opContext(kernel context.Context) (context.Context, context.Cance
 		tick := time.NewTicker(killPoll)
 		defer tick.Stop()
 		for pid == 0 && time.Since(began) < unseenGrace || pid != 0 && !beingKilled(pid) {
+			if aborted(t.mountpoint) {
+				t.life.end()
+				return
+			}
 			select {
 			case <-ctx.Done():
 				return
@@ -49,6 +58,15 @@ func (t *tree) opContext(kernel context.Context) (context.Context, context.Cance
 		cancel(errInterrupted)
 	})
 	return ctx, func() { stop(); cancel(nil) }
+}
+
+// aborted tells whether the connection of the mount at a path is gone while the
+// mount is still in sight. One that is there answers at once, whatever it waits
+// for otherwise. Of a mount that was taken out of the tree nobody can tell.
+func aborted(mountpoint string) bool {
+	var root unix.Statx_t
+	err := unix.Statx(unix.AT_FDCWD, mountpoint, unix.AT_STATX_FORCE_SYNC|unix.AT_SYMLINK_NOFOLLOW, unix.STATX_MODE, &root)
+	return errors.Is(err, unix.ENOTCONN) || errors.Is(err, unix.ECONNABORTED)
 }
 
 // cause replaces a context's bare "canceled" by why it was.

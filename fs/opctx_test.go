@@ -5,10 +5,14 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"github.com/acrfs/acrfs/registry"
 )
 
 // interrupted is an operation's context after the kernel cancelled it for a
@@ -57,6 +61,54 @@ func TestCallerThatCannotBeSeenIsInterruptedAfterAGrace(t *testing.T) {
 	if took := time.Since(began); took < unseenGrace {
 		t.Errorf("interrupted after %v, want %v at least", took, unseenGrace)
 	}
+}
+
+// hangingRegistry never answers for single items.
+type hangingRegistry struct {
+	Registry
+	asked chan struct{}
+}
+
+func (h hangingRegistry) Properties(ctx context.Context, ref registry.Ref) (registry.Properties, error) {
+	h.asked <- struct{}{}
+	<-ctx.Done()
+	return registry.Properties{}, ctx.Err()
+}
+
+// TestEndOfTheConnectionEndsWhatIsWaitedFor although the caller lives on, and a
+// signal to it does not.
+func TestEndOfTheConnectionEndsWhatIsWaitedFor(t *testing.T) {
+	w := mounted(t, Config{MetadataTTL: -1})
+	hanging := hangingRegistry{w.m.tree.registry, make(chan struct{})}
+	w.m.tree.registry = hanging
+	answered := make(chan error, 1)
+	go func() {
+		_, err := os.Stat(w.path("library/other"))
+		answered <- err
+	}()
+	<-hanging.asked
+	if aborted(w.dir) {
+		t.Error("a mount in use counts as aborted")
+	}
+	if err := unix.Unmount(w.dir, unix.MNT_FORCE); err != nil {
+		t.Log(err) // it is in use, and aborted all the same
+	}
+	if err := <-answered; !errors.Is(err, syscall.ECONNABORTED) {
+		t.Errorf("stat: %v, want %v", err, syscall.ECONNABORTED)
+	}
+	ended := make(chan struct{})
+	go func() {
+		w.m.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-time.After(10 * time.Second):
+		t.Error("the mount has not ended")
+		w.m.tree.life.end()
+		<-ended
+	}
+	_ = unix.Unmount(w.dir, unix.MNT_DETACH)
 }
 
 func TestFatalSignalsAreToldFromHandledOnes(t *testing.T) {

@@ -34,6 +34,7 @@ type tree struct {
 	// they are true at this moment.
 	nameTimeout time.Duration
 	life        *life
+	mountpoint  string // set once, before the first request
 
 	root         *componentDir
 	catalog      *listing[*catalog]
