@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -92,7 +91,7 @@ func mounted(t *testing.T, cfg Config) *world {
 	}
 	w.m = m
 	t.Cleanup(func() {
-		if err := m.Unmount(); err != nil && !errors.Is(err, ErrNotMounted) {
+		if err := m.Unmount(); err != nil {
 			t.Errorf("unmount: %v", err)
 			m.UnmountLazily()
 		}

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
-	"syscall"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -78,37 +78,42 @@ func (h hangingRegistry) Properties(ctx context.Context, ref registry.Ref) (regi
 // TestEndOfTheConnectionEndsWhatIsWaitedFor although the caller lives on, and a
 // signal to it does not.
 func TestEndOfTheConnectionEndsWhatIsWaitedFor(t *testing.T) {
-	w := mounted(t, Config{MetadataTTL: -1})
-	hanging := hangingRegistry{w.m.tree.registry, make(chan struct{})}
-	w.m.tree.registry = hanging
+	w, dir := mounted(t, Config{}), t.TempDir()
+	hanging := hangingRegistry{w.client, make(chan struct{})}
+	m, err := Mount(dir, Config{Registry: hanging, Cache: w.m.tree.cache})
+	if err != nil {
+		t.Fatal(err)
+	}
 	answered := make(chan error, 1)
 	go func() {
-		_, err := os.Stat(w.path("library/other"))
+		_, err := os.Stat(filepath.Join(dir, "library/other"))
 		answered <- err
 	}()
 	<-hanging.asked
-	if aborted(w.dir) {
+	if aborted(dir) {
 		t.Error("a mount in use counts as aborted")
 	}
-	if err := unix.Unmount(w.dir, unix.MNT_FORCE); err != nil {
-		t.Log(err) // it is in use, and aborted all the same
+	if err := unix.Unmount(dir, unix.MNT_FORCE); !errors.Is(err, unix.EBUSY) {
+		t.Fatalf("unmount: %v, want %v", err, unix.EBUSY)
 	}
-	if err := <-answered; !errors.Is(err, syscall.ECONNABORTED) {
-		t.Errorf("stat: %v, want %v", err, syscall.ECONNABORTED)
+	if err := <-answered; !errors.Is(err, unix.ECONNABORTED) {
+		t.Errorf("stat: %v, want %v", err, unix.ECONNABORTED)
 	}
 	ended := make(chan struct{})
 	go func() {
-		w.m.Wait()
+		m.Wait()
 		close(ended)
 	}()
 	select {
 	case <-ended:
 	case <-time.After(10 * time.Second):
 		t.Error("the mount has not ended")
-		w.m.tree.life.end()
+		m.tree.life.end()
 		<-ended
 	}
-	_ = unix.Unmount(w.dir, unix.MNT_DETACH)
+	if err := m.UnmountLazily(); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestFatalSignalsAreToldFromHandledOnes(t *testing.T) {
