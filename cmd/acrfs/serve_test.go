@@ -16,6 +16,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 func TestServeSaysWhatToTypeNext(t *testing.T) {
@@ -51,7 +52,7 @@ func TestServeKeepsItsDataInTheUsersDataDirectory(t *testing.T) {
 }
 
 func TestServeFinishesRunningRequests(t *testing.T) {
-	p, url := serveSeeded(t, "--latency", "500ms")
+	p, url := serveSeeded(t, "--latency", "2s")
 	answered := make(chan error, 1)
 	go func() {
 		resp, err := http.Get(url + "/v2/")
@@ -60,9 +61,9 @@ func TestServeFinishesRunningRequests(t *testing.T) {
 		}
 		answered <- err
 	}()
-	// The request is in its latency, or about to be accepted: either way the
-	// server knows it before it stops, as its port is open until then.
+	// Half a second after the kernel has the connection, net/http does too.
 	eventually(t, "the connection", func() bool { return connections(t, url) > 0 })
+	time.Sleep(500 * time.Millisecond)
 	if status := p.stop(syscall.SIGTERM); status != exitDone {
 		t.Errorf("exit status %d, want %d", status, exitDone)
 	}
