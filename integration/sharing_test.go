@@ -51,6 +51,7 @@ func TestMountsShareACache(t *testing.T) {
 	if err := sameContent(first.path("app/_tags/v1/large.bin"), blobEntry(blob)); err != nil {
 		t.Error(err)
 	}
+	cachedFile(t, first.cache, blob) // it is synced first, after it was read
 	plain.gate.forget()
 	if err := sameContent(second.path("team/app/_tags/v1/large.bin"), blobEntry(blob)); err != nil {
 		t.Error(err)
