@@ -79,10 +79,7 @@ func (t *tree) visible(s *snapshot[*catalog]) catalogView {
 	if v := t.view.Load(); v != nil && v.of == s && v.version == version {
 		return *v
 	}
-	names := slices.DeleteFunc(slices.Clone(s.value.walkOrder), func(name string) bool {
-		_, gone := t.changedRepositories.apply(name, s.at, facts{})
-		return gone
-	})
+	names, version := t.changedRepositories.without(s.value.walkOrder, s.at)
 	v := catalogView{newCatalog(names), s, version}
 	t.view.Store(&v)
 	return v

@@ -2,6 +2,7 @@ package fs
 
 import (
 	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -160,6 +161,22 @@ func (c *changes) recently() int {
 func (c *changes) apply(key string, learned time.Time, f facts) (now facts, gone bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.laid(key, learned, f)
+}
+
+// without are the names that apply does not call gone, and the version of the
+// changes of which that is true.
+func (c *changes) without(names []string, learned time.Time) (left []string, version uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
+		_, gone := c.laid(name, learned, facts{})
+		return gone
+	}), c.seq
+}
+
+// laid is apply, with c.mu held.
+func (c *changes) laid(key string, learned time.Time, f facts) (now facts, gone bool) {
 	ch, ok := c.items[key]
 	switch {
 	case !ok, !ch.gone && ch.facts == nil:

@@ -349,6 +349,36 @@ func TestRepositoryThatIsPushedAgainAfterItWentIsNotRemoved(t *testing.T) {
 	}
 }
 
+// TestLockOfARepositoryIsKnownBeforeItsLastManifestGoes, however long its
+// properties are believed.
+func TestLockOfARepositoryIsKnownBeforeItsLastManifestGoes(t *testing.T) {
+	const repo = "models/tiny"
+	w := mounted(t, Config{Writable: &Writable{}, MetadataTTL: time.Hour})
+	w.run("getfattr -d -m - $M/models/tiny")
+	w.set(registry.Ref{Repository: repo}, noDelete) // by somebody else
+	w.m.tree.repository(repo).pass(2 * liveTrust)
+	w.fails("rm -r $M/models/tiny/_manifests/*", "Operation not permitted")
+	if got := w.tags(repo); len(got) == 0 {
+		t.Error("it went with its lock")
+	}
+}
+
+// TestSignatureThatWentWithTheRepositoryIsGone, although it was listed a moment
+// before.
+func TestSignatureThatWentWithTheRepositoryIsGone(t *testing.T) {
+	const repo = "models/tiny"
+	w := mounted(t, Config{Writable: &Writable{}, MetadataTTL: time.Hour})
+	subject, err := w.client.Properties(t.Context(), registry.Ref{Repository: repo, Tag: "1.0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	signature := w.referTo(repo, subject.Digest, "signature")
+	w.run("ls $M/models/tiny/_manifests && rm -r $M/models/tiny/_manifests/" + subject.Digest.String())
+	w.sh("ls $M/models/tiny/_manifests")
+	w.m.tree.repository(repo).pass(overTheLag)
+	w.fails("stat $M/models/tiny/_manifests/"+signature.String(), "No such file")
+}
+
 func TestNothingIsLeftOfAHiddenRepositoryThatWasDeleted(t *testing.T) {
 	w := mounted(t, Config{Writable: &Writable{}, MetadataTTL: -1})
 	w.run("ls $M; setfattr -n user.acr.can_list -v false $M/models/tiny; stat $M/models/tiny && rm -r $M/models/tiny")

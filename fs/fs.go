@@ -14,6 +14,7 @@ import (
 
 	fusefs "github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
 
 	"github.com/acrfs/acrfs/cache"
 )
@@ -108,6 +109,10 @@ func Mount(mountpoint string, cfg Config) (*Mounted, error) {
 	if err != nil {
 		t.life.close()
 		return nil, fmt.Errorf("mount %s: %w", mountpoint, err)
+	}
+	var root unix.Stat_t
+	if unix.Lstat(mountpoint, &root) == nil {
+		t.device.Store(root.Dev)
 	}
 	t.passthrough.Store(canPassThrough(server, cfg.Cache))
 	raiseReadAhead(mountpoint)

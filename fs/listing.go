@@ -2,6 +2,7 @@ package fs
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 )
@@ -88,10 +89,14 @@ func (l *listing[T]) since(ctx context.Context, moment time.Time) (*snapshot[T],
 		}
 	}
 	l.mu.Lock()
-	if !l.asked.After(moment) {
+	switch {
+	case !l.asked.After(moment):
 		l.flight.forget("")
 		l.epoch++
 		l.asked = time.Now()
+	case l.failed != nil && time.Now().Before(l.until):
+		defer l.mu.Unlock()
+		return nil, l.failed
 	}
 	l.mu.Unlock()
 	return l.flight.do(ctx, "", l.refresh)
@@ -114,6 +119,9 @@ func (l *listing[T]) refresh(ctx context.Context) (*snapshot[T], error) {
 	case !kept:
 	case err != nil:
 		l.failed, l.until = err, time.Now().Add(failureMemory)
+		if errors.Is(err, errNotFound) {
+			l.latest = nil // an answer, against which nothing older is believed
+		}
 	default:
 		l.latest, l.failed = s, nil
 	}

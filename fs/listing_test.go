@@ -64,6 +64,45 @@ func age[T any](l *listing[T], by time.Duration) {
 	l.latest = &older
 }
 
+// TestFailureIsRememberedForThoseWhoWantItFresh, too: a thousand removals in a row
+// must not wait for every timeout.
+func TestFailureIsRememberedForThoseWhoWantItFresh(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCounted(t, time.Hour, 0)
+		c.want(t, 1, nil)
+		time.Sleep(time.Minute)
+		c.fail.Store(&registry.ErrUnavailable)
+		for range 5 {
+			if _, err := c.since(t.Context(), time.Now().Add(-liveTrust)); !errors.Is(err, registry.ErrUnavailable) {
+				t.Errorf("got %v, want ErrUnavailable", err)
+			}
+		}
+		if n := c.fetches.Load(); n != 2 {
+			t.Errorf("%d fetches, want the first and one that failed", n)
+		}
+		if c.last() == nil {
+			t.Error("what may be served outdated is forgotten")
+		}
+	})
+}
+
+// TestAnswerThatItIsGoneIsBelieved, and nothing older against it.
+func TestAnswerThatItIsGoneIsBelieved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCounted(t, time.Hour, time.Hour)
+		c.want(t, 1, nil)
+		time.Sleep(time.Minute)
+		gone := errNotFound
+		c.fail.Store(&gone)
+		if _, err := c.since(t.Context(), time.Now()); !errors.Is(err, errNotFound) {
+			t.Errorf("got %v, want errNotFound", err)
+		}
+		if c.fresh() != nil {
+			t.Error("the listing from before is believed")
+		}
+	})
+}
+
 func TestListingIsFetchedOnceForAllWhoAsk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCounted(t, 10*time.Second, 0)

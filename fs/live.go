@@ -29,10 +29,10 @@ func (r *repository) neededBy(ctx context.Context, s *snapshot[*manifestList], k
 	l := liveness{r: r, s: s, known: known, seen: map[digest.Digest]bool{d: true}}
 	why, err := l.needed(ctx, d)
 	if err == nil && why == "" {
-		err = l.unknown(ctx)
+		err = known.unknownReferrer() // which nothing but lifting its lock helps against
 	}
 	if err == nil && why == "" {
-		err = known.unknownReferrer()
+		err = l.unknown(ctx)
 	}
 	return why, err
 }

@@ -76,11 +76,11 @@ func (r *repository) lockedTag(ctx context.Context, d digest.Digest, tags []stri
 }
 
 // repositoryLock says whether the repository's flags forbid that an item is
-// deleted: the repository itself or something in it. They cost a request: only
-// a dry run has to know before.
+// deleted: the repository itself or something in it. They cost a request, which
+// only a dry run and the last manifest of a repository are worth beforehand.
 func (r *repository) repositoryLock(ctx context.Context, item registry.Ref) error {
 	ref := registry.Ref{Repository: r.name}
-	p, err := r.t.properties(ctx, ref)
+	p, err := r.t.propertiesSince(ctx, ref, time.Now().Add(-min(liveTrust, r.t.ttl)))
 	if err != nil {
 		return err
 	}

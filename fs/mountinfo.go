@@ -16,6 +16,7 @@ const mountType = "fuse.acrfs"
 // mountEntry is one line of the mount table.
 type mountEntry struct {
 	dir    string // where it is mounted, absolute and without symlinks
+	device string // major:minor
 	fstype string // "fuse.acrfs", "ext4", …
 	source string // for our mounts the registry's host
 }
@@ -55,6 +56,7 @@ func parseMountinfo(r io.Reader) ([]mountEntry, error) {
 		}
 		mounts = append(mounts, mountEntry{
 			dir:    unescapeMount(where[4]),
+			device: where[2],
 			fstype: what[0],
 			source: unescapeMount(what[1]),
 		})

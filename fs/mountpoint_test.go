@@ -315,9 +315,9 @@ a line from the future
 		t.Fatal(err)
 	}
 	want := []mountEntry{
-		{dir: "/proc", fstype: "proc", source: "proc"},
-		{dir: `/mnt/with space\`, fstype: "fuse.acrfs", source: "my\thost"},
-		{dir: "/mnt/a", fstype: "ext4", source: "/dev/sda1"},
+		{dir: "/proc", device: "0:21", fstype: "proc", source: "proc"},
+		{dir: `/mnt/with space\`, device: "0:44", fstype: "fuse.acrfs", source: "my\thost"},
+		{dir: "/mnt/a", device: "0:45", fstype: "ext4", source: "/dev/sda1"},
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(mountEntry{})); diff != "" {
 		t.Errorf("mounts (-want +got):\n%s", diff)

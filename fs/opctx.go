@@ -3,7 +3,7 @@ package fs
 import (
 	"bytes"
 	"context"
-	"errors"
+	"fmt"
 	"os"
 	"strconv"
 	"time"
@@ -45,7 +45,7 @@ func (t *tree) opContext(kernel context.Context) (context.Context, context.Cance
 		tick := time.NewTicker(killPoll)
 		defer tick.Stop()
 		for pid == 0 && time.Since(began) < unseenGrace || pid != 0 && !beingKilled(pid) {
-			if aborted(t.mountpoint) {
+			if t.aborted() {
 				t.life.end()
 				return
 			}
@@ -60,13 +60,20 @@ func (t *tree) opContext(kernel context.Context) (context.Context, context.Cance
 	return ctx, func() { stop(); cancel(nil) }
 }
 
-// aborted tells whether the connection of the mount at a path is gone while the
-// mount is still in sight. One that is there answers at once, whatever it waits
-// for otherwise. Of a mount that was taken out of the tree nobody can tell.
-func aborted(mountpoint string) bool {
+// aborted tells whether the mount's connection is gone while the mount is still in
+// sight. One that is there answers at once, whatever it waits for otherwise. Of a
+// mount that was taken out of the tree nobody can tell: what is at its path now is
+// another.
+func (t *tree) aborted() bool {
 	var root unix.Statx_t
-	err := unix.Statx(unix.AT_FDCWD, mountpoint, unix.AT_STATX_FORCE_SYNC|unix.AT_SYMLINK_NOFOLLOW, unix.STATX_MODE, &root)
-	return errors.Is(err, unix.ENOTCONN) || errors.Is(err, unix.ECONNABORTED)
+	err := unix.Statx(unix.AT_FDCWD, t.mountpoint, unix.AT_STATX_FORCE_SYNC|unix.AT_SYMLINK_NOFOLLOW, unix.STATX_MODE, &root)
+	if !disconnected(err) {
+		return false
+	}
+	mounts, err := readMounts()
+	top, mounted := topMount(mounts, t.mountpoint)
+	device := t.device.Load()
+	return err == nil && mounted && top.device == fmt.Sprintf("%d:%d", unix.Major(device), unix.Minor(device))
 }
 
 // cause replaces a context's bare "canceled" by why it was.

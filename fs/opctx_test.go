@@ -90,7 +90,7 @@ func TestEndOfTheConnectionEndsWhatIsWaitedFor(t *testing.T) {
 		answered <- err
 	}()
 	<-hanging.asked
-	if aborted(dir) {
+	if m.tree.aborted() {
 		t.Error("a mount in use counts as aborted")
 	}
 	if err := unix.Unmount(dir, unix.MNT_FORCE); !errors.Is(err, unix.EBUSY) {
@@ -134,5 +134,37 @@ func TestFatalSignalsAreToldFromHandledOnes(t *testing.T) {
 		if got := fatalPending([]byte(status)); got != c.want {
 			t.Errorf("%s: fatal %v, want %v", c.what, got, c.want)
 		}
+	}
+}
+
+// TestEndOfAnotherMountAtTheSamePlace does not end one that was taken out of the
+// tree and is still in use.
+func TestEndOfAnotherMountAtTheSamePlace(t *testing.T) {
+	w, dir := mounted(t, Config{}), t.TempDir()
+	mount := func() (*Mounted, *os.File) {
+		m, err := Mount(dir, Config{Registry: w.client, Cache: w.m.tree.cache})
+		if err != nil {
+			t.Fatal(err)
+		}
+		busy, err := os.Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m, busy
+	}
+	detached, used := mount()
+	defer detached.Wait()
+	defer used.Close()
+	if err := detached.UnmountLazily(); err != nil {
+		t.Fatal(err)
+	}
+	dead, busy := mount()
+	defer dead.UnmountLazily()
+	if err := unix.Unmount(dir, unix.MNT_FORCE); !errors.Is(err, unix.EBUSY) {
+		t.Fatalf("unmount: %v, want %v", err, unix.EBUSY)
+	}
+	busy.Close()
+	if !dead.tree.aborted() || detached.tree.aborted() {
+		t.Errorf("aborted: the dead one %v, the one in use %v", dead.tree.aborted(), detached.tree.aborted())
 	}
 }

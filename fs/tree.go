@@ -34,7 +34,8 @@ type tree struct {
 	// they are true at this moment.
 	nameTimeout time.Duration
 	life        *life
-	mountpoint  string // set once, before the first request
+	mountpoint  string        // set once, before the first request
+	device      atomic.Uint64 // of the mount, set once when it answers
 
 	root         *componentDir
 	catalog      *listing[*catalog]
