@@ -158,7 +158,7 @@ func (c *Cache) Blob(d digest.Digest, size int64, src Source) *Blob {
 	defer c.mu.Unlock()
 	key := flightKey{d, size}
 	f := c.flights[key]
-	if f == nil || f.dead.Load() {
+	if f == nil || f.dead.Load() || f.spent() {
 		f = newFlight(c, d, size)
 		if size < 0 || d.Validate() != nil {
 			f.phase, f.err = phaseDead, fmt.Errorf("%w: there is no blob with this digest and size %d", ErrCorrupt, size)
@@ -173,6 +173,14 @@ func (c *Cache) Blob(d digest.Digest, size int64, src Source) *Blob {
 	f.mu.Unlock()
 	b.f = f
 	return b
+}
+
+// spent reports whether a flight is about to be retired that holds nothing: its
+// look into the store may have been left out.
+func (f *flight) spent() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.idle && f.active == 0 && f.phase == phaseNew
 }
 
 // noSource is the Source of those who have none.

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -112,5 +114,86 @@ func TestReadWhoseDownloadIsStoredMeanwhileIsAnswered(t *testing.T) {
 	got := make([]byte, 1000)
 	if n, err := b.f.read(got, 5<<20); err != nil || !bytes.Equal(got[:n], data[5<<20:][:1000]) {
 		t.Errorf("%d bytes, %v", n, err)
+	}
+}
+
+// TestHandleThatComesWhileTheLastOneLooks: the look of a handle that closes
+// meanwhile is left out, and must not be the only one.
+func TestHandleThatComesWhileTheLastOneLooks(t *testing.T) {
+	data := bytesOf(63, smallBlob+1)
+	c := open(t, Config{})
+	first := handle(t, c, data, newFake(data))
+	fetch(t, first)
+	first.Close()
+	settle(t, c)
+
+	// Close of the last handle, up to where it has left the cache's lock.
+	last := c.Blob(digest.FromBytes(data), int64(len(data)), nil)
+	last.closed.Store(true)
+	c.mu.Lock()
+	last.f.handles--
+	idle := last.f.handles == 0 && last.f.pause()
+	c.mu.Unlock()
+	last.lookup() // by a read that began before
+
+	next := c.Blob(digest.FromBytes(data), int64(len(data)), nil)
+	defer next.Close()
+	if idle {
+		c.retire(last.f)
+	}
+	wantRead(t, next, data, 0, 100)
+}
+
+// TestReadWhileADownloadBeginsAfresh: nobody has seen the wrong bytes of an earlier
+// run, and nobody is told of them.
+func TestReadWhileADownloadBeginsAfresh(t *testing.T) {
+	data := bytesOf(64, smallBlob+1<<20)
+	last := int64(len(data)/chunkSize-1) * chunkSize
+	const readers = 8
+	for range 5 {
+		c := open(t, Config{})
+		src := newFake(data)
+		src.step, src.gate = chunkSize, holdAt(last).wait
+		b := handle(t, c, data, src)
+		for off := 0; off < int(last); off += 1 << 20 {
+			wantRead(t, b, data, off, min(1<<20, int(last)-off))
+		}
+		b.Close()
+		shut(t, c)
+		partial, err := os.OpenFile(filepath.Join(c.Dir(), c.disk.partial(digest.FromBytes(data))), os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		partial.WriteAt([]byte("wrong"), 1<<20)
+		partial.Close()
+
+		c = open(t, Config{Dir: c.Dir()})
+		src = newFake(data)
+		gate := holdAt(0)
+		src.step, src.gate = chunkSize, gate.wait
+		b = handle(t, c, data, src)
+		answers := make(chan error, 1+readers)
+		go func() { answers <- b.Fetch(context.Background()) }()
+		for i := range readers {
+			go func() {
+				_, err := b.ReadAt(context.Background(), make([]byte, pageSize), last+int64(i)*pageSize)
+				answers <- err
+			}()
+		}
+		waiting := func() bool {
+			b.f.mu.Lock()
+			defer b.f.mu.Unlock()
+			return b.f.hashed >= last && len(b.f.demands) == 1+readers
+		}
+		for !waiting() {
+			time.Sleep(time.Millisecond)
+		}
+		gate.release(int64(len(data)))
+		for range 1 + readers {
+			// A reader who got its bytes before the digest was wrong has seen them.
+			if err := <-answers; err != nil && !errors.Is(err, ErrCorrupt) {
+				t.Error(err)
+			}
+		}
 	}
 }

@@ -87,8 +87,8 @@ func tryLock(f *os.File) bool {
 	return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil
 }
 
-// createTemp creates a locked file that is removed at the next start if this
-// process dies before it renames it.
+// createTemp creates a locked file that somebody removes if this process dies
+// before it renames it.
 func (d disk) createTemp(pattern string) (*os.File, error) {
 	f, err := os.CreateTemp(filepath.Join(d.dir, "tmp"), pattern)
 	if err != nil {
@@ -246,8 +246,8 @@ func lockAbandoned(path string) *os.File {
 // to be tried: a file is created first and locked then.
 const orphanAge = time.Minute
 
-// allocated is the disk space of all partial files but those in mine.
-func (d disk) allocated(mine func(key string) bool) int64 {
+// allocated is the disk space of all partial files beyond what is counted for each.
+func (d disk) allocated(counted func(key string) int64) int64 {
 	var sum int64
 	for _, sub := range []string{"partial", "tmp"} {
 		for _, name := range listNames(filepath.Join(d.dir, sub)) {
@@ -255,8 +255,8 @@ func (d disk) allocated(mine func(key string) bool) int64 {
 			if sub == "tmp" && !strings.HasPrefix(name, privatePrefix) {
 				continue // small, and gone in a moment
 			}
-			if key := filepath.Join(sub, name); !mine(key) && unix.Lstat(filepath.Join(d.dir, key), &st) == nil {
-				sum += st.Blocks * 512
+			if key := filepath.Join(sub, name); unix.Lstat(filepath.Join(d.dir, key), &st) == nil {
+				sum += max(0, st.Blocks*512-counted(key))
 			}
 		}
 	}

@@ -117,8 +117,11 @@ func (f *flight) read(p []byte, off int64) (int, error) {
 		return 0, f.err
 	}
 	if len(p) > 0 && f.have.n == 0 {
-		f.mu.Unlock()
-		return 0, ErrClosed // parked since it was said to be there
+		defer f.mu.Unlock()
+		if f.phase == phaseOpening {
+			return 0, nil // begun afresh since it was said to be there
+		}
+		return 0, ErrClosed // parked
 	}
 	part, n := f.part, 0
 	type hole struct{ from, to int }
@@ -143,6 +146,12 @@ func (f *flight) read(p []byte, off int64) (int, error) {
 	f.mu.Unlock()
 	for _, h := range disk {
 		if err := f.readDisk(part, p[h.from:h.to], off+int64(h.from)); err != nil {
+			f.mu.Lock()
+			afresh := f.part != part && (f.phase == phaseOpening || f.phase == phaseFilling)
+			f.mu.Unlock()
+			if afresh {
+				return 0, nil
+			}
 			return 0, err
 		}
 	}

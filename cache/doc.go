@@ -24,7 +24,7 @@
 //	  blobs/sha256/ab/abcd…          whole files
 //	  partial/sha256-abcd…           sparse, flocked by who downloads it
 //	  partial/sha256-abcd….map       which chunks are there (partial.go)
-//	  tmp/                           small or private downloads; swept by who starts alone
+//	  tmp/                           small or private downloads; swept by who starts alone, or needs the room
 //
 // # The way of a byte
 //

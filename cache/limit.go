@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"math"
 	"strings"
 	"sync"
 	"time"
@@ -233,6 +234,21 @@ func (l *ledger) isMine(key string) bool {
 	defer l.mu.Unlock()
 	key = strings.TrimSuffix(key, mapSuffix)
 	return l.mine[key] > 0 || l.parked[key] != nil
+}
+
+// counted is what counts already for a partial, or the map of one. A parked one
+// may be growing: another process has taken it over.
+func (l *ledger) counted(key string) int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	key = strings.TrimSuffix(key, mapSuffix)
+	if it := l.parked[key]; it != nil && l.mine[key] == 0 {
+		return it.size
+	}
+	if l.mine[key] > 0 {
+		return math.MaxInt64
+	}
+	return 0
 }
 
 // touch notes a use and reports whether it is worth a record.

@@ -44,6 +44,28 @@ func TestPartialOfAProcessThatHasGoneIsEvicted(t *testing.T) {
 	}
 }
 
+// TestPartialThatWasTakenOverAndGoesOnElsewhere counts as it grows there.
+func TestPartialThatWasTakenOverAndGoesOnElsewhere(t *testing.T) {
+	c := open(t, Config{Size: 30 << 20})
+	data := bytesOf(93, 24<<20)
+	neighbour(t, c, data, 10<<20)
+	if !c.reclaim() {
+		t.Fatal("nothing was taken over")
+	}
+	other := open(t, Config{Dir: c.Dir(), Size: 1 << 30})
+	src := newFake(data)
+	src.gate = holdAt(22 << 20).wait
+	b := handle(t, other, data, src)
+	for off := 0; off < 20<<20; off += 1 << 20 {
+		wantRead(t, b, data, off, 1<<20)
+	}
+	c.foreign.Store(0) // it is a second later
+	c.countForeign()
+	if s := c.Stats(); s.Foreign+s.Partial < 18<<20 {
+		t.Errorf("20 MiB are on the disk, and %d bytes count", s.Foreign+s.Partial)
+	}
+}
+
 // TestPartialOfAnotherProcessCountsOnceWhenItIsTakenOver: nothing more is needed
 // on the disk than is there.
 func TestPartialOfAnotherProcessCountsOnceWhenItIsTakenOver(t *testing.T) {

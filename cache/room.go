@@ -89,7 +89,7 @@ func (c *Cache) countForeign() {
 
 // recountForeign is for when a partial has become ours.
 func (c *Cache) recountForeign() {
-	c.ledger.setForeign(c.disk.allocated(c.ledger.isMine))
+	c.ledger.setForeign(c.disk.allocated(c.ledger.counted))
 }
 
 // reclaim takes over what processes that have gone left: partials are parked as
