@@ -79,15 +79,14 @@ func (o *oci) deleteTag(ctx context.Context, ref Ref) error {
 		}
 		return err
 	}
-	if ctx.Err() != nil {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), lastLook)
-		defer cancel()
-	}
-	return cmp.Or(o.keepManifest(ctx, op, Ref{Repository: ref.Repository, Digest: d.Digest}, body, d.MediaType, err == nil), err)
+	// Who leaves now leaves us lastLook.
+	look, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(lastLook, cancel) })()
+	return cmp.Or(o.keepManifest(look, op, Ref{Repository: ref.Repository, Digest: d.Digest}, body, d.MediaType, err == nil), err)
 }
 
-// lastLook is how long a caller who has left keeps us from leaving the manifest.
+// lastLook is how long the look at a manifest goes on when the caller has left.
 const lastLook = 10 * time.Second
 
 // keepManifest puts a manifest back that went with its tag, and makes that tag

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
@@ -119,6 +120,30 @@ func TestCallerWhoLeavesATagDeletion(t *testing.T) {
 	f.on("PUT "+digestPath, reply(201, ""))
 	if err := newClient(t, f.URL).Delete(ctx, Ref{Repository: "r", Tag: "v1"}); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want %v", err, context.Canceled)
+	}
+	if f.count("PUT "+digestPath) != 1 {
+		t.Errorf("the manifest went with its tag: %q", f.requests())
+	}
+}
+
+// TestCallerWhoLeavesDuringTheLook is as little in the way.
+func TestCallerWhoLeavesDuringTheLook(t *testing.T) {
+	f := newPlain(t)
+	d := push(f, dockerManifest, `{"schemaVersion":2}`, "v1")
+	digestPath := "/v2/r/manifests/" + d.String()
+	ctx, leave := context.WithCancel(t.Context())
+	f.on("DELETE /v2/r/manifests/v1", reply(202, ""))
+	f.on("HEAD "+digestPath, func(w http.ResponseWriter, r *http.Request) {
+		leave()
+		select {
+		case <-r.Context().Done():
+		case <-time.After(100 * time.Millisecond): // nobody took it away
+			w.WriteHeader(404)
+		}
+	})
+	f.on("PUT "+digestPath, reply(201, ""))
+	if err := newClient(t, f.URL).Delete(ctx, Ref{Repository: "r", Tag: "v1"}); err != nil {
+		t.Errorf("got %v; it was deleted", err)
 	}
 	if f.count("PUT "+digestPath) != 1 {
 		t.Errorf("the manifest went with its tag: %q", f.requests())

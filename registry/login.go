@@ -156,6 +156,9 @@ func (l *logins) letIn(how login) bool {
 	if last := l.welcome.Load(); last != nil && time.Since(*last) < refusedMost {
 		return true
 	}
+	if who, err := l.credential(l.shared.ctx); err == nil && who.anonymous() {
+		return true // nobody's password: some give nothing to those who name no scope
+	}
 	scope := "" // as docker login asks
 	if isAzureLogin(how) {
 		scope = catalogScope // which every identity may ask for, see acr.loginScopes

@@ -16,8 +16,8 @@ var _ dialect = (*oci)(nil)
 func (o *oci) name() string { return "oci" }
 
 // loginScopes begins with the token that the first look at the tree needs. Some
-// services refuse it instead of giving a narrower one; none refuses what docker
-// login asks for, which is no scope at all.
+// services refuse it instead of giving a narrower one; whoever has a login is not
+// refused what docker login asks for, which is no scope at all.
 func (o *oci) loginScopes() []string { return []string{catalogScope, ""} }
 
 func (o *oci) repositories(ctx context.Context) iter.Seq2[string, error] {

@@ -68,6 +68,39 @@ func TestRefusedPasswordIsNotTriedForEveryRepository(t *testing.T) {
 	})
 }
 
+// TestPrivateRepositoryNextToPublicOnes: a service may give an anonymous caller
+// nothing without a scope, and that says nothing about the other repositories.
+func TestPrivateRepositoryNextToPublicOnes(t *testing.T) {
+	f := newFake(t)
+	guard := func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") == "" {
+			w.Header().Set("WWW-Authenticate", `Bearer realm="`+f.URL+`/token",service="s"`)
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		reply(200, `{"tags":null}`)(w, r)
+	}
+	f.on("GET /v2/", guard)
+	f.on("GET /token", func(w http.ResponseWriter, r *http.Request) {
+		if scope := r.URL.Query().Get("scope"); scope == "" || strings.Contains(scope, "private") {
+			w.WriteHeader(http.StatusForbidden)
+			return
+		}
+		reply(200, `{"token":"x"}`)(w, r)
+	})
+	c := newClient(t, f.URL)
+	for _, repo := range []string{"public/a", "private/b", "public/c", "public/d"} {
+		f.on("GET /v2/"+repo+"/tags/list", guard)
+		var want error
+		if strings.HasPrefix(repo, "private") {
+			want = ErrDenied
+		}
+		if err := listTags(t, c, repo); !errors.Is(err, want) {
+			t.Errorf("%s: got %v, want %v", repo, err, want)
+		}
+	}
+}
+
 // clientIn is a client under a fake clock, which has to end before its bubble.
 func clientIn(t *testing.T, cfg Config) *Client {
 	t.Helper()
