@@ -3,6 +3,7 @@ package fs
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	fusefs "github.com/hanwen/go-fuse/v2/fs"
@@ -24,6 +25,22 @@ type contents struct {
 // contentsID tells apart the contents made of a snapshot and of what this mount
 // changed since.
 func contentsID(snapshot, version uint64) uint64 { return firstID + snapshot<<32 + version }
+
+// putTogether has list lay the changes over a snapshot, and returns the id of what
+// comes of it: one that nothing else has, if there were further changes meanwhile,
+// of which some may be in it.
+func putTogether(snapshot uint64, changed *changes, list func()) (id uint64) {
+	version := changed.version()
+	list()
+	if changed.version() != version {
+		return ^momentary.Add(1)
+	}
+	return contentsID(snapshot, version)
+}
+
+// momentary counts the ids, from the last one down, of what was put together while
+// it changed.
+var momentary atomic.Uint64
 
 // lister is a kind of directory as its handles see it.
 type lister interface {

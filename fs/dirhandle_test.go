@@ -32,3 +32,22 @@ func TestKernelCopyIsSharedOnlyByTheSameContents(t *testing.T) {
 	k.settle(a)
 	open(a, true, "and used")
 }
+
+// TestContentsThatChangedWhileTheyWerePutTogether are nobody else's: which of the
+// changes are in them is unknown.
+func TestContentsThatChangedWhileTheyWerePutTogether(t *testing.T) {
+	var c changes
+	remove := func() { c.remove("v1", 0) }
+	before := putTogether(1, &c, func() {})
+	if again := putTogether(1, &c, func() {}); again != before {
+		t.Errorf("the same contents have the ids %d and %d", before, again)
+	}
+	seen := map[uint64]bool{before: true}
+	for _, list := range []func(){remove, remove, func() {}} {
+		id := putTogether(1, &c, list)
+		if seen[id] {
+			t.Errorf("other contents have the id %d, too", id)
+		}
+		seen[id] = true
+	}
+}

@@ -131,8 +131,8 @@ func (d *manifestsDir) listAhead() {
 }
 
 func (d *manifestsDir) list(s *snapshot[*manifestList]) contents {
-	id := contentsID(s.seq, d.repo.changedManifests.version())
-	entries := d.repo.listedManifests(s)
+	var entries []manifestEntry
+	id := putTogether(s.seq, &d.repo.changedManifests, func() { entries = d.repo.listedManifests(s) })
 	return contents{
 		id: id,
 		n:  len(entries),

@@ -128,8 +128,8 @@ func (d *tagsDir) listAhead() {
 }
 
 func (d *tagsDir) list(s *snapshot[tagList]) contents {
-	id := contentsID(s.seq, d.repo.changedTags.version())
-	tags := d.repo.listedTags(s)
+	var tags tagList
+	id := putTogether(s.seq, &d.repo.changedTags, func() { tags = d.repo.listedTags(s) })
 	return contents{
 		id: id,
 		n:  len(tags),
