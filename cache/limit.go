@@ -242,11 +242,11 @@ func (l *ledger) counted(key string) int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	key = strings.TrimSuffix(key, mapSuffix)
-	if it := l.parked[key]; it != nil && l.mine[key] == 0 {
-		return it.size
-	}
-	if l.mine[key] > 0 {
+	switch it := l.parked[key]; {
+	case l.mine[key] > 0:
 		return math.MaxInt64
+	case it != nil:
+		return it.size
 	}
 	return 0
 }

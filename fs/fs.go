@@ -113,9 +113,9 @@ func Mount(mountpoint string, cfg Config) (*Mounted, error) {
 	var root unix.Stat_t
 	if unix.Lstat(mountpoint, &root) == nil {
 		t.device.Store(root.Dev)
+		raiseReadAhead(root.Dev)
 	}
 	t.passthrough.Store(canPassThrough(server, cfg.Cache))
-	raiseReadAhead(mountpoint)
 	return &Mounted{tree: t, server: server, mountpoint: mountpoint}, nil
 }
 

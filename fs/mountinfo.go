@@ -7,16 +7,23 @@ import (
 	"os"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // mountType is what the mount table calls our mounts: "fuse." and the Name
 // that Mount gives to the kernel.
 const mountType = "fuse.acrfs"
 
+// deviceNumber is a st_dev as /proc and /sys write it: major:minor.
+func deviceNumber(device uint64) string {
+	return fmt.Sprintf("%d:%d", unix.Major(device), unix.Minor(device))
+}
+
 // mountEntry is one line of the mount table.
 type mountEntry struct {
 	dir    string // where it is mounted, absolute and without symlinks
-	device string // major:minor
+	device string // as deviceNumber writes it
 	fstype string // "fuse.acrfs", "ext4", …
 	source string // for our mounts the registry's host
 }

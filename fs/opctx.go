@@ -3,7 +3,6 @@ package fs
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"os"
 	"strconv"
 	"time"
@@ -72,8 +71,7 @@ func (t *tree) aborted() bool {
 	}
 	mounts, err := readMounts()
 	top, mounted := topMount(mounts, t.mountpoint)
-	device := t.device.Load()
-	return err == nil && mounted && top.device == fmt.Sprintf("%d:%d", unix.Major(device), unix.Minor(device))
+	return err == nil && mounted && top.device == deviceNumber(t.device.Load())
 }
 
 // cause replaces a context's bare "canceled" by why it was.

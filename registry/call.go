@@ -85,7 +85,8 @@ func (c *Client) fetch(ctx context.Context, k call) (answer, error) {
 		k.limit = maxPage
 	}
 	limit := c.metadataTimeout
-	if k.method != http.MethodGet && k.method != http.MethodHead && k.method != http.MethodPost {
+	switch k.method {
+	case http.MethodPut, http.MethodPatch, http.MethodDelete:
 		limit += c.retry.throttleWait
 	}
 	inner, cancel := context.WithTimeoutCause(ctx, limit, errDeadline)

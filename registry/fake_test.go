@@ -60,6 +60,19 @@ func (f *fake) on(route string, h http.HandlerFunc) {
 	f.routes[route] = h
 }
 
+// challenging answers whoever brings a token, of whatever kind, and sends others
+// to the fake's own /token.
+func (f *fake) challenging(answer http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") == "" {
+			w.Header().Set("WWW-Authenticate", `Bearer realm="`+f.URL+`/token",service="s"`)
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		answer(w, r)
+	}
+}
+
 // requests that arrived, as "METHOD path?query".
 func (f *fake) requests() []string {
 	f.mu.Lock()

@@ -102,14 +102,7 @@ func TestPingFetchesTheTokenOfTheCatalog(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newPlain(t)
-			guard := func(w http.ResponseWriter, r *http.Request) {
-				if r.Header.Get("Authorization") == "" {
-					w.Header().Set("WWW-Authenticate", `Bearer realm="`+f.URL+`/token",service="s"`)
-					w.WriteHeader(http.StatusUnauthorized)
-					return
-				}
-				reply(200, `{"repositories":["a"]}`)(w, r)
-			}
+			guard := f.challenging(reply(200, `{"repositories":["a"]}`))
 			f.on("GET /v2/", guard)
 			f.on("GET /v2/_catalog", guard)
 			f.on("GET /token", func(w http.ResponseWriter, r *http.Request) {

@@ -72,14 +72,7 @@ func TestRefusedPasswordIsNotTriedForEveryRepository(t *testing.T) {
 // nothing without a scope, and that says nothing about the other repositories.
 func TestPrivateRepositoryNextToPublicOnes(t *testing.T) {
 	f := newFake(t)
-	guard := func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("Authorization") == "" {
-			w.Header().Set("WWW-Authenticate", `Bearer realm="`+f.URL+`/token",service="s"`)
-			w.WriteHeader(http.StatusUnauthorized)
-			return
-		}
-		reply(200, `{"tags":null}`)(w, r)
-	}
+	guard := f.challenging(reply(200, `{"tags":null}`))
 	f.on("GET /v2/", guard)
 	f.on("GET /token", func(w http.ResponseWriter, r *http.Request) {
 		if scope := r.URL.Query().Get("scope"); scope == "" || strings.Contains(scope, "private") {

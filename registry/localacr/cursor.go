@@ -15,13 +15,7 @@ const cursorLimit = 4096
 // not in the database any more.
 type cursors struct{ ends *lru.Cache[string, time.Time] }
 
-func newCursors() *cursors {
-	c, err := lru.New[string, time.Time](cursorLimit)
-	if err != nil {
-		panic(err) // only for a size below one
-	}
-	return &cursors{c}
-}
+func newCursors() *cursors { return &cursors{newLRU[time.Time](cursorLimit)} }
 
 // remember notes where a page ended.
 func (c *cursors) remember(list Endpoint, repo, item, order string, t time.Time) {

@@ -136,13 +136,7 @@ const genuineLimit = 1024
 // most answers.
 type genuine struct{ tokens *lru.Cache[string, claims] }
 
-func newGenuine() *genuine {
-	c, err := lru.New[string, claims](genuineLimit)
-	if err != nil {
-		panic(err) // only for a size below one
-	}
-	return &genuine{c}
-}
+func newGenuine() *genuine { return &genuine{newLRU[claims](genuineLimit)} }
 
 // read returns the claims of a token that this key signed, expired or not.
 func (g *genuine) read(token string, key *rsa.PublicKey) (c claims, ok bool) {

@@ -41,11 +41,7 @@ type running struct {
 const runningLimit = 1024
 
 func newUploads(dir string, key []byte) *uploads {
-	hashes, err := lru.New[string, running](runningLimit)
-	if err != nil {
-		panic(err) // only for a size below one
-	}
-	return &uploads{dir: dir, key: key, hashes: hashes}
+	return &uploads{dir: dir, key: key, hashes: newLRU[running](runningLimit)}
 }
 
 var uploadGrammar = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
