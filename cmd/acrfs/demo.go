@@ -110,13 +110,14 @@ func demo(ctx context.Context, mountpoint string, flags *demoFlags, stdout, stde
 // demoCommands are worth trying, in a shell, with nothing but what every
 // system has.
 func demoCommands(dir string) []string {
-	r := filepath.Join(dir, "library", "hello-world")
+	d := shellWord(dir)
+	r := shellWord(filepath.Join(dir, "library", "hello-world"))
 	return []string{
-		fmt.Sprintf("(cd %s && find . -name '_*' -prune -name _tags -printf '%%h\\n')", dir),
+		fmt.Sprintf("(cd %s && find . -name '_*' -prune -name _tags -printf '%%h\\n')", d),
 		fmt.Sprintf("ls -l %s/_tags", r),
 		fmt.Sprintf("cat %s/_tags/latest/manifest.json", r),
-		fmt.Sprintf("for l in %s/_tags/latest/manifests/linux-amd64/*.tar.gz; do tar -tvzf $l; done", r),
-		fmt.Sprintf("du -sh %s", dir),
+		fmt.Sprintf("for l in %s/_tags/latest/manifests/linux-amd64/*.tar.gz; do tar -tvzf \"$l\"; done", r),
+		fmt.Sprintf("du -sh %s", d),
 	}
 }
 

@@ -16,7 +16,10 @@ import (
 func startDemo(t *testing.T, args ...string) (p *process, tmp, dir string, commands []string) {
 	t.Helper()
 	requireMount(t)
-	tmp = t.TempDir()
+	tmp = filepath.Join(t.TempDir(), "a user's own")
+	if err := os.Mkdir(tmp, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	cmd := command(t, append([]string{"demo"}, args...)...)
 	cmd.Env = append(cmd.Env, "TMPDIR="+tmp)
 	p = start(t, cmd)

@@ -60,9 +60,9 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "acrfs",
 		Short: "Mount a container registry as a directory tree",
-		Long: `acrfs mounts an Azure Container Registry, or any OCI registry, as a read-only
-directory tree: repositories are directories, tags are directories in them, and
-manifests, configs and layers are files with exact bytes and sizes.`,
+		Long: `acrfs mounts an Azure Container Registry, or any OCI registry, as a directory
+tree: repositories are directories, tags are directories in them, and manifests,
+configs and layers are files with exact bytes and sizes.`,
 		Example: `  acrfs demo                                   try it: a registry with samples, mounted
   acrfs mount myregistry.azurecr.io /mnt/acr   mount a registry
   acrfs umount /mnt/acr                        and let go of it`,

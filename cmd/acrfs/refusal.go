@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
@@ -14,9 +15,12 @@ import (
 )
 
 // explain says a refusal in the user's words: which registry, which
-// credential, what the registry said, and what to do. Other errors stay as
-// they are.
+// credential, what the registry said, and what to do. So it does with a server
+// that we do not trust. Other errors stay as they are.
 func (who login) explain(err error, host string, perRepository bool) error {
+	if unknown := (x509.UnknownAuthorityError{}); errors.As(err, &unknown) {
+		return &refusal{fmt.Sprintf("%v: if it should be trusted, name its authority with --tls-ca FILE", err), err}
+	}
 	e := innermost(err)
 	if e == nil || !errors.Is(err, registry.ErrDenied) {
 		return err

@@ -189,7 +189,7 @@ func (s *serveFlags) trustHint() string {
 	if s.tlsSelfSigned == "" {
 		return ""
 	}
-	return " --tls-ca " + filepath.Join(s.tlsSelfSigned, "ca.pem")
+	return " --tls-ca " + shellWord(filepath.Join(s.tlsSelfSigned, "ca.pem"))
 }
 
 // hostOnly is the host of host or host:port.

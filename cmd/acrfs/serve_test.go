@@ -349,11 +349,21 @@ func TestServeImportsLayoutsAndCollectsWhenAsked(t *testing.T) {
 }
 
 func TestMountOverTLSWithOurOwnAuthority(t *testing.T) {
-	certs := t.TempDir()
-	_, url := serveSeeded(t, "--tls-self-signed", certs)
-	p, dir, _ := mountFor(t, url, "--tls-ca", filepath.Join(certs, "ca.pem"))
+	certs := filepath.Join(t.TempDir(), "a user's own")
+	server, url := serveSeeded(t, "--tls-self-signed", certs)
+	_, next, _ := strings.Cut(server.until("--tls-ca "), "next: ")
+	said, err := exec.CommandContext(t.Context(), "sh", "-c", "printf '%s\n' "+next).Output()
+	trust := filepath.Join(certs, "ca.pem")
+	if want := strings.Join([]string{"acrfs", "mount", url, "DIRECTORY", "--tls-ca", trust}, "\n") + "\n"; err != nil || string(said) != want {
+		t.Errorf("to a shell, %q is %q, %v; want %q", next, said, err, want)
+	}
+
+	p, dir, _ := mountFor(t, url, "--tls-ca", trust)
 	tags(t, dir)
 	if status := p.stop(syscall.SIGINT); status != exitDone {
 		t.Errorf("exit status %d, want %d", status, exitDone)
+	}
+	if _, stderr, status := runMount(t, mountCommand(t, url, dir)); status != exitFailed || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, "--tls-ca") {
+		t.Errorf("by someone who does not trust it: status %d, %q, want a line about --tls-ca", status, stderr)
 	}
 }
