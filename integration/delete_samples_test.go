@@ -350,6 +350,40 @@ func TestReadmeSamples(t *testing.T) {
 	}
 }
 
+// TestReadmeSamplesOfATagThatIsNotThere: with a name mistyped, no sample changes
+// anything. In a shell the digest of a tag that does not exist is empty.
+func TestReadmeSamplesOfATagThatIsNotThere(t *testing.T) {
+	needRoot(t)
+	needTools(t, "getfattr", "setfattr", "jq")
+	helpers, rows := readmeSamples(t)
+	s := newLocalACR(t)
+	c := newScene(t, s, "mistyped")
+	m := mountServer(t, s, "--writable", "--allow-blob-delete")
+	repo := c.at + "/library/hello-world"
+	manifests, tags := c.manifests(repo), c.tags(repo)
+	tried := 0
+	for _, row := range rows {
+		shell := strings.NewReplacer("latest", "latset", "/v1", "/v01").Replace(row.shell)
+		if shell == row.shell || row.name == "authenticate" {
+			continue
+		}
+		tried++
+		cmd := exec.Command("sh", "-c", helpers+shell)
+		cmd.Dir = t.TempDir()
+		cmd.Env = append(os.Environ(), "M="+m.path(c.at), "R="+m.path(repo))
+		if out, err := cmd.CombinedOutput(); len(out) == 0 {
+			t.Errorf("%s: %v, and not a word", shell, err)
+		}
+		c.expect(row.name+": manifests", manifests, c.manifests(repo))
+		if diff := cmp.Diff(tags, c.tags(repo)); diff != "" {
+			t.Errorf("%s: tags (-want +got):\n%s", row.name, diff)
+		}
+	}
+	if tried < 8 {
+		t.Errorf("only %d samples name a tag", tried)
+	}
+}
+
 func checkFile(t *testing.T, path string, want []byte) {
 	t.Helper()
 	if got, err := os.ReadFile(path); err != nil || string(got) != string(want) {
