@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"slices"
 )
 
 // push stores a manifest in the repository and points the tag, if one is
@@ -28,6 +29,41 @@ func (st *store) push(ctx context.Context, repo, tag string, p parsedManifest) e
 		}
 		return e.putTag(repo, tag, p.digest, now)
 	})
+}
+
+// place is push for who only adds: a manifest that is there and tags that are
+// there stay as they are, wherever the tags point by now, and what a lock
+// forbids is left out.
+func (st *store) place(ctx context.Context, repo string, p parsedManifest, tags ...string) error {
+	var missing []string
+	err := st.view(func(v view) error {
+		for _, tag := range tags {
+			if _, ok, err := v.tag(repo, tag); err != nil {
+				return err
+			} else if !ok {
+				missing = append(missing, tag)
+			}
+		}
+		_, known, err := v.manifest(repo, p.digest)
+		if !known && len(missing) == 0 {
+			missing = []string{""}
+		}
+		missing = slices.DeleteFunc(missing, func(tag string) bool {
+			may, mayErr := v.mayPush(repo, tag, p.digest)
+			err = firstError(err, mayErr)
+			return !may
+		})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, tag := range missing {
+		if err := st.push(ctx, repo, tag, p); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // describe makes a manifest's record, and fails with all the blobs and

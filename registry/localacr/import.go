@@ -14,7 +14,7 @@ import (
 	"strings"
 )
 
-// Imported says what Import took in.
+// Imported says what Import found in a layout, new here or not.
 type Imported struct {
 	Repository string
 	Tags       []string // that the layout names
@@ -26,7 +26,8 @@ type Imported struct {
 // into a repository. An empty repository name is made of the file's. A tag is
 // what the layout's index calls a manifest, or latest if there is only one
 // manifest and it has no name. What is there already stays as it is, locks and
-// times included.
+// times included; so does a tag that was moved since an earlier Import. A
+// repository that is locked gets no manifest.
 func (s *Server) Import(ctx context.Context, path, repository string) (Imported, error) {
 	if !s.enter() {
 		return Imported{}, errClosed
@@ -170,35 +171,18 @@ func (im *importer) manifest(entry layoutEntry, tag string) error {
 			return err
 		}
 	}
-	if err := im.push(tag, p); err != nil {
+	var tags []string
+	if tag != "" {
+		tags = []string{tag}
+	}
+	if err := im.s.store.place(im.ctx, im.done.Repository, p, tags...); err != nil {
 		return fmt.Errorf("manifest %s: %w", entry.Digest, err)
 	}
 	if !again {
 		im.done.Manifests++
 	}
-	if tag != "" {
-		im.done.Tags = append(im.done.Tags, tag)
-	}
+	im.done.Tags = append(im.done.Tags, tags...)
 	return nil
-}
-
-// push stores a manifest, unless the tag points to it already or, without a
-// tag, it is there.
-func (im *importer) push(tag string, p parsedManifest) error {
-	there := false
-	err := im.s.store.view(func(v view) (err error) {
-		if tag == "" {
-			_, there, err = v.manifest(im.done.Repository, p.digest)
-			return err
-		}
-		t, _, err := v.tag(im.done.Repository, tag)
-		there = t.Digest == p.digest
-		return err
-	})
-	if err != nil || there {
-		return err
-	}
-	return im.s.store.push(im.ctx, im.done.Repository, tag, p)
 }
 
 func (im *importer) blob(digest string) error {

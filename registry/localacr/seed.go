@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 )
 
 // Seed puts the sample artifacts in place that the demo shows. Their content
@@ -107,8 +106,7 @@ func (p planter) artifact(repo string, m wireManifest, config layer, layers []la
 	return p.manifest(repo, m, tags...)
 }
 
-// manifest stores a manifest unless it is there, and points those tags to it
-// that are not there, where no lock keeps it from doing so.
+// manifest stores a manifest and the tags, as far as they are not there.
 func (p planter) manifest(repo string, m wireManifest, tags ...string) (wireDescriptor, error) {
 	data, err := json.Marshal(m)
 	if err != nil {
@@ -119,35 +117,7 @@ func (p planter) manifest(repo string, m wireManifest, tags ...string) (wireDesc
 	if err != nil {
 		return d, err
 	}
-	var missing []string
-	err = p.s.store.view(func(v view) error {
-		for _, tag := range tags {
-			if _, ok, err := v.tag(repo, tag); err != nil {
-				return err
-			} else if !ok {
-				missing = append(missing, tag)
-			}
-		}
-		_, known, err := v.manifest(repo, d.Digest)
-		if !known && len(missing) == 0 {
-			missing = []string{""}
-		}
-		missing = slices.DeleteFunc(missing, func(tag string) bool {
-			may, mayErr := v.mayPush(repo, tag, d.Digest)
-			err = firstError(err, mayErr)
-			return !may
-		})
-		return err
-	})
-	if err != nil {
-		return d, err
-	}
-	for _, tag := range missing {
-		if err := p.s.store.push(p.ctx, repo, tag, parsed); err != nil {
-			return d, err
-		}
-	}
-	return d, nil
+	return d, p.s.store.place(p.ctx, repo, parsed, tags...)
 }
 
 // lock takes the right to be deleted from a tag that was just made.
