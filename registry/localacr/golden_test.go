@@ -184,6 +184,26 @@ func TestHeaders(t *testing.T) {
 	r.do("DELETE", "/acr/v1/team/app/_tags/v1", "").want(202).has("X-Ms-Ratelimit-Remaining-Calls-Per-Second: 8.000000", "Content-Length: 0")
 }
 
+// 5.2: a tag may begin with an underscore, and so be one of the words that the
+// API's addresses are made of.
+func TestTagThatIsAWordOfTheAPI(t *testing.T) {
+	r := start(t, localacr.Config{})
+	for _, tag := range []string{"_tags", "_manifests"} {
+		r.pushImage("a", tag, "layer")
+		at := "/acr/v1/a/_tags/" + tag
+		if got := r.do("GET", at, "").want(200); !strings.Contains(got.body, `"name":"`+tag+`"`) {
+			t.Errorf("GET %s: %s", at, got.body)
+		}
+		r.do("PATCH", at, `{"deleteEnabled":false}`).want(200)
+		r.do("DELETE", at, "").want(405)
+		r.do("PATCH", at, `{"deleteEnabled":true}`).want(200)
+		r.do("DELETE", at, "").want(202)
+		r.do("GET", at, "").want(404)
+	}
+	r.do("GET", "/acr/v1/a/_tags", "").want(200)
+	r.do("GET", "/acr/v1/a/_manifests", "").want(200)
+}
+
 var (
 	timestamp = regexp.MustCompile(`"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,7})?Z"`)
 	anyTime   = `"TIME"`

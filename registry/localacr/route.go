@@ -57,12 +57,13 @@ func parseACR(rest string) (route, fate) {
 	parts := strings.Split(rest, "/")
 	n := len(parts)
 	switch {
+	// First, since tags may be called _tags and _manifests. Repositories may not.
+	case n > 2 && parts[n-2] == "_tags":
+		return named(EndpointTag, parts[:n-2], parts[n-1], validTag)
 	case n > 1 && parts[n-1] == "_tags":
 		return named(EndpointTags, parts[:n-1], "", nil)
 	case n > 1 && parts[n-1] == "_manifests":
 		return named(EndpointManifests, parts[:n-1], "", nil)
-	case n > 2 && parts[n-2] == "_tags":
-		return named(EndpointTag, parts[:n-2], parts[n-1], validTag)
 	case n > 2 && parts[n-2] == "_manifests":
 		return named(EndpointProperties, parts[:n-2], parts[n-1], validDigest)
 	}
