@@ -110,7 +110,7 @@ func (im *importer) run(done *Imported) error {
 		return fmt.Errorf("index.json: %w", err)
 	}
 	for _, entry := range index.Manifests {
-		if err := im.manifest(entry, tagOf(entry, len(index.Manifests) == 1)); err != nil {
+		if err := im.manifest(entry, tagOf(entry, len(index.Manifests) == 1), ""); err != nil {
 			return err
 		}
 	}
@@ -135,8 +135,9 @@ func tagOf(entry layoutEntry, only bool) string {
 	return ""
 }
 
-// manifest imports a manifest after everything that it needs.
-func (im *importer) manifest(entry layoutEntry, tag string) error {
+// manifest imports a manifest after everything that it needs. index is the
+// digest of the index that it is in, if it is in one.
+func (im *importer) manifest(entry layoutEntry, tag, index string) error {
 	if err := im.ctx.Err(); err != nil {
 		return err
 	}
@@ -149,6 +150,9 @@ func (im *importer) manifest(entry layoutEntry, tag string) error {
 	}
 	im.seen[entry.Digest] = true
 	data, err := im.read(blobName(entry.Digest))
+	if errors.Is(err, fs.ErrNotExist) {
+		return notInLayout(entry.descriptor, index)
+	}
 	if err != nil {
 		return err
 	}
@@ -157,7 +161,7 @@ func (im *importer) manifest(entry layoutEntry, tag string) error {
 		return fmt.Errorf("manifest %s: %w", entry.Digest, err)
 	}
 	for _, child := range p.Manifests {
-		if err := im.manifest(layoutEntry{descriptor: child}, ""); err != nil {
+		if err := im.manifest(layoutEntry{descriptor: child}, "", entry.Digest); err != nil {
 			return err
 		}
 	}
@@ -183,6 +187,19 @@ func (im *importer) manifest(entry layoutEntry, tag string) error {
 	}
 	im.done.Tags = append(im.done.Tags, tags...)
 	return nil
+}
+
+// notInLayout is what to say of a manifest that the layout does not have. Tools
+// that save one platform of an image leave the others in its index.
+func notInLayout(d descriptor, index string) error {
+	if index == "" {
+		return fmt.Errorf("manifest %s is not in the layout", d.Digest)
+	}
+	name := d.Digest
+	if d.Platform != nil {
+		name += " (" + d.Platform.OS + "/" + d.Platform.Architecture + ")"
+	}
+	return fmt.Errorf("manifest %s of index %s is not in the layout; save it with all platforms", name, index)
 }
 
 func (im *importer) blob(digest string) error {

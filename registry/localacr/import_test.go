@@ -1,6 +1,8 @@
 package localacr_test
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/acrfs/acrfs/registry/localacr"
@@ -57,4 +59,35 @@ func TestImportLeavesWhatIsLocked(t *testing.T) {
 		t.Errorf("the tag points to %s, want %s", got, first)
 	}
 	r.checked()
+}
+
+// Tools that save an image for one platform may leave an index that names the
+// others. Who imports that is told which is missing and what to do.
+func TestImportSaysWhichPlatformIsMissing(t *testing.T) {
+	dir := t.TempDir()
+	d := writeLayout(t, dir)
+	r := start(t, localacr.Config{})
+	var idx struct{ Manifests []struct{ Digest string } }
+	if _, err := r.Import(t.Context(), dir, "whole"); err != nil {
+		t.Fatal(err)
+	}
+	r.json("whole", "1.0", &idx)
+	image := idx.Manifests[0].Digest
+	remove := func(digest string) {
+		t.Helper()
+		if err := os.Remove(filepath.Join(dir, "blobs", "sha256", digest[7:])); err != nil {
+			t.Fatal(err)
+		}
+	}
+	remove(image)
+	_, err := r.Import(t.Context(), dir, "a")
+	if want := "import " + dir + ": manifest " + image + " (linux/arm) of index " + d + " is not in the layout; save it with all platforms"; err == nil || err.Error() != want {
+		t.Errorf("without the image: %v, want %s", err, want)
+	}
+	// Where no index tells of it, another platform is not what is missing.
+	remove(d)
+	_, err = r.Import(t.Context(), dir, "a")
+	if want := "import " + dir + ": manifest " + d + " is not in the layout"; err == nil || err.Error() != want {
+		t.Errorf("without the index: %v, want %s", err, want)
+	}
 }
