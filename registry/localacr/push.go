@@ -60,18 +60,29 @@ func (x *exchange) mount(digest, from string) (mounted bool, err error) {
 	return mounted, err
 }
 
-// session checks the state that the client brought and takes the session.
+// session checks the state that the client brought and takes the session, if
+// it can go on from there.
 func (x *exchange) session() (st uploadState, unlock func(), err error) {
-	st, ok := x.uploads.readState(x.query.Get("_state"))
-	if !ok || st.Name != x.name || st.UUID != x.ref {
-		return st, nil, errUploadInvalid()
-	}
-	leave, err := x.uploads.lock(x.r.Context(), st)
+	st, usable, leave, err := x.anySession()
 	if err != nil {
 		return st, nil, err
 	}
+	if !usable {
+		leave()
+		return st, nil, errUploadInvalid()
+	}
 	end := x.touched.pushes.step(st)
 	return st, func() { end(); leave() }, nil
+}
+
+// anySession is session for one that may be beyond use.
+func (x *exchange) anySession() (st uploadState, usable bool, unlock func(), err error) {
+	st, ok := x.uploads.readState(x.query.Get("_state"))
+	if !ok || st.Name != x.name || st.UUID != x.ref {
+		return st, false, nil, errUploadInvalid()
+	}
+	usable, unlock, err = x.uploads.lock(x.r.Context(), st)
+	return st, usable, unlock, err
 }
 
 // appendUpload takes one chunk.
@@ -157,8 +168,9 @@ func (x *exchange) statusUpload() error {
 	return x.progress(http.StatusNoContent, st)
 }
 
+// cancelUpload ends a session, also one that is good for nothing else.
 func (x *exchange) cancelUpload() error {
-	st, unlock, err := x.session()
+	st, _, unlock, err := x.anySession()
 	if err != nil {
 		return err
 	}

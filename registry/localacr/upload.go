@@ -100,26 +100,23 @@ func (u *uploads) create(name string) (uploadState, error) {
 	return st, f.Close()
 }
 
-// lock gives the caller the session to itself, if it stands where its state
-// says. What arrived of a broken chunk stays in the file, and so puts the
-// session beyond use, as on ACR.
-func (u *uploads) lock(ctx context.Context, st uploadState) (unlock func(), err error) {
+// lock gives the caller the session to itself, and says whether it stands where
+// its state says. What arrived of a broken chunk stays in the file, and so puts
+// the session beyond use, as on ACR.
+func (u *uploads) lock(ctx context.Context, st uploadState) (usable bool, unlock func(), err error) {
 	unlock, err = u.busy.lock(ctx, st.UUID)
 	if err != nil {
-		return nil, err
+		return false, nil, err
 	}
 	info, err := os.Stat(u.path(st.UUID))
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		err = errUploadUnknown()
-	case err == nil && info.Size() != st.Offset:
-		err = errUploadInvalid()
-	}
 	if err != nil {
 		unlock()
-		return nil, err
+		if errors.Is(err, fs.ErrNotExist) {
+			err = errUploadUnknown()
+		}
+		return false, nil, err
 	}
-	return unlock, nil
+	return info.Size() == st.Offset, unlock, nil
 }
 
 // append adds what r has to a locked session and moves its state on. size is

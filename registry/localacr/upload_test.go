@@ -195,6 +195,25 @@ func TestBrokenChunkDamagesSession(t *testing.T) {
 	r.pushBlob("a", bytes.Repeat([]byte("x"), 100_000))
 }
 
+// A session that a broken chunk put beyond use can still be cancelled, by whom
+// it belongs to, and leaves nothing behind.
+func TestSessionThatIsBeyondUseCanBeCancelled(t *testing.T) {
+	faults := localacr.NewFaults(1)
+	r := start(t, localacr.Config{Faults: faults})
+	at := r.begin("a")
+	faults.Add(localacr.Fault{Endpoint: localacr.EndpointUpload, Method: "PATCH", Count: 1, Effect: localacr.Effect{ResetUpload: 1000}})
+	r.auth("PATCH", "a", at, strings.Repeat("x", 100_000))
+	for _, method := range []string{"GET", "PUT"} {
+		r.auth(method, "a", at+"&digest="+zeros, "").says(404, `{"errors":[{"code":"BLOB_UPLOAD_INVALID","message":"blob upload invalid"}]}`+"\n")
+	}
+	r.auth("DELETE", "b", strings.Replace(at, "/v2/a/", "/v2/b/", 1), "").want(404)
+	r.auth("DELETE", "a", at, "").says(204, "")
+	r.auth("DELETE", "a", at, "").says(404, `{"errors":[{"code":"BLOB_UPLOAD_UNKNOWN","message":"blob upload unknown to registry","detail":{}}]}`+"\n")
+	if left, err := os.ReadDir(filepath.Join(r.root(), "uploads")); err != nil || len(left) > 0 {
+		t.Errorf("%d uploads left over (%v)", len(left), err)
+	}
+}
+
 // 1.8: a chunk without a Content-Length that is not as long as its
 // Content-Range says is refused, and the session survives.
 func TestChunkThatIsNotAsLongAsItsRange(t *testing.T) {
