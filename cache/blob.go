@@ -194,6 +194,34 @@ func (b *Blob) Err() error {
 	return b.wrap(b.f.err)
 }
 
+// Verified reports whether all bytes that a handle on this blob reads, or has
+// read, are those of its digest. One on a blob whose bytes were wrong has none.
+func (b *Blob) Verified() bool {
+	b.f.mu.Lock()
+	defer b.f.mu.Unlock()
+	return b.f.phase == phaseWhole
+}
+
+// OnDeath has do called once the blob's bytes turned out wrong, also when no read
+// meets that: what was read before may be kept somewhere, and what the next handle
+// reads is of another download. It is called before there can be such a handle,
+// or at once if it is too late for that; not for a handle that was closed. It must
+// neither block nor use the cache.
+func (b *Blob) OnDeath(do func()) {
+	f := b.f
+	f.mu.Lock()
+	if f.phase == phaseDead {
+		f.mu.Unlock()
+		do()
+		return
+	}
+	defer f.mu.Unlock()
+	if f.mourners == nil {
+		f.mourners = make(map[*Blob]func())
+	}
+	f.mourners[b] = do
+}
+
 // Close gives the handle up. With the last handle of a blob its download
 // pauses: what is on its way, or a little of it, still arrives.
 func (b *Blob) Close() error {
@@ -201,6 +229,9 @@ func (b *Blob) Close() error {
 		return nil
 	}
 	b.file.Store(nil)
+	b.f.mu.Lock()
+	delete(b.f.mourners, b)
+	b.f.mu.Unlock()
 	b.f.c.leave(b.f)
 	return nil
 }

@@ -55,6 +55,8 @@ type flight struct {
 	active  int   // goroutines that work for it
 	suspect *os.File
 	pinned  *item
+	// Of the handles that want to know when the bytes turn out wrong.
+	mourners map[*Blob]func()
 
 	// The download.
 	ctx       context.Context // of its requests
@@ -315,10 +317,14 @@ func (f *flight) die(err error) {
 		return
 	}
 	f.phase, f.err = phaseDead, err
-	f.dead.Store(true)
 	f.dropQueue()
-	part := f.part
+	part, mourners := f.part, f.mourners
+	f.mourners = nil
 	f.mu.Unlock()
+	for _, told := range mourners {
+		told()
+	}
+	f.dead.Store(true) // from here on there may be another flight
 	what := "download cannot be read back"
 	if !errors.Is(err, errUnreadable) {
 		what = "blob is corrupt"

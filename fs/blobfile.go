@@ -94,12 +94,17 @@ func (b *blobFile) Open(ctx context.Context, flags uint32) (fusefs.FileHandle, u
 		}
 	}
 	b.t.stats.opens.Add(1)
+	blob.OnDeath(b.kill)
 	h := &blobHandle{file: b, blob: blob}
 	_, whole := blob.File()
-	h.passthrough = b.mode.open(whole && b.t.passthrough.Load())
-	// KEEP_CACHE always: the content of a digest does not change, and
-	// without it a second open waits for the first reader's read.
-	return h, fuse.FOPEN_KEEP_CACHE | fuse.FOPEN_NOFLUSH, 0
+	h.passthrough, h.keepPages = b.mode.open(whole && b.t.passthrough.Load())
+	openFlags := uint32(fuse.FOPEN_NOFLUSH)
+	if h.keepPages {
+		// The content of a digest does not change, and without KEEP_CACHE a
+		// second open waits for the first reader's read.
+		openFlags |= fuse.FOPEN_KEEP_CACHE
+	}
+	return h, openFlags, 0
 }
 
 // begin finds out whether the blob can be had, so that open says so: a small
@@ -111,16 +116,24 @@ func (b *blobFile) begin(ctx context.Context, blob *cache.Blob) error {
 	return b.t.registry.ProbeBlob(ctx, b.repo.name, b.digest)
 }
 
-// failed ends a failed operation on the blob. Corrupt content kills the file:
-// every handle of it fails from now on, and the next look-up starts afresh.
+// failed ends a failed operation on the blob. Corrupt content kills the file.
 func (b *blobFile) failed(op string, err error) syscall.Errno {
-	if errors.Is(err, cache.ErrCorrupt) && b.killed.CompareAndSwap(false, true) {
-		b.t.gens.retire(inoOfBlob(b.digest, b.size), b.repo.name)
-		// What the kernel has of it goes too. Not from here: the kernel holds
-		// the pages that this very read is about, and would wait for us.
-		b.t.life.background(func() { b.NotifyContent(0, 0) })
+	if errors.Is(err, cache.ErrCorrupt) {
+		b.kill()
 	}
 	return b.t.fail(op, b.where(), err)
+}
+
+// kill ends a file whose content turned out wrong: every handle of it fails from
+// now on, and the next look-up starts afresh.
+func (b *blobFile) kill() {
+	if !b.killed.CompareAndSwap(false, true) {
+		return
+	}
+	b.t.gens.retire(inoOfBlob(b.digest, b.size), b.repo.name)
+	// What the kernel has of it goes too. Not from here: the kernel holds the
+	// pages that this very read may be about, and would wait for us.
+	b.t.life.background(func() { b.NotifyContent(0, 0) })
 }
 
 func (b *blobFile) Getxattr(ctx context.Context, name string, dest []byte) (uint32, syscall.Errno) {

@@ -17,6 +17,7 @@ type blobHandle struct {
 	file        *blobFile
 	blob        *cache.Blob
 	passthrough bool // as decided on open
+	keepPages   bool // so was this
 }
 
 var (
@@ -39,6 +40,9 @@ func (h *blobHandle) Read(ctx context.Context, dest []byte, off int64) (fuse.Rea
 	if h.file.killed.Load() {
 		return nil, h.file.t.fail("read", h.file.where(), cache.ErrCorrupt)
 	}
+	if !h.keepPages {
+		h.file.mode.dropped()
+	}
 	if off >= h.file.size {
 		return fuse.ReadResultData(nil), 0
 	}
@@ -51,6 +55,9 @@ func (h *blobHandle) Read(ctx context.Context, dest []byte, off int64) (fuse.Rea
 	defer done()
 	n, err := h.blob.ReadAt(ctx, dest[:want], off)
 	if int64(n) == want {
+		if !h.blob.Verified() {
+			h.file.mode.doubt()
+		}
 		return fuse.ReadResultData(dest[:n]), 0
 	}
 	// Never a short answer: the kernel would take it for the end of the file.
@@ -61,7 +68,7 @@ func (h *blobHandle) Read(ctx context.Context, dest []byte, off int64) (fuse.Rea
 }
 
 func (h *blobHandle) Release(ctx context.Context) syscall.Errno {
-	h.file.mode.release(h.passthrough)
+	h.file.mode.release(h.passthrough, h.blob.Verified())
 	h.blob.Close()
 	return 0
 }

@@ -12,23 +12,54 @@ import (
 
 func TestHandlesOfOneBlobAreServedInOneWay(t *testing.T) {
 	var m ioMode
-	want := func(got, want bool, what string) {
+	open := func(whole, want bool, what string) {
 		t.Helper()
+		got, keepPages := m.open(whole)
 		if got != want {
 			t.Errorf("%s: passthrough %v, want %v", what, got, want)
 		}
+		if !keepPages {
+			t.Errorf("%s: the kernel's pages are thrown away", what)
+		}
 	}
-	want(m.open(false), false, "a blob that is not whole yet")
-	want(m.open(true), false, "whole by now, but another handle is cached")
-	m.release(false)
-	m.release(false)
-	want(m.open(true), true, "whole, and no other handle")
-	want(m.open(false), true, "evicted meanwhile, but another handle is passed through")
-	m.release(true)
-	want(m.open(false), true, "still one")
-	m.release(true)
-	m.release(true)
-	want(m.open(false), false, "none left")
+	open(false, false, "a blob that is not whole yet")
+	open(true, false, "whole by now, but another handle is cached")
+	m.release(false, true)
+	m.release(false, true)
+	open(true, true, "whole, and no other handle")
+	open(false, true, "evicted meanwhile, but another handle is passed through")
+	m.release(true, true)
+	open(false, true, "still one")
+	m.release(true, true)
+	m.release(true, true)
+	open(false, false, "none left")
+}
+
+// TestPagesThatNobodyVerified may stay only as long as their download does.
+func TestPagesThatNobodyVerified(t *testing.T) {
+	var m ioMode
+	open := func(want bool, what string) {
+		t.Helper()
+		if _, keepPages := m.open(false); keepPages != want {
+			t.Errorf("%s: the pages are kept: %v, want %v", what, keepPages, want)
+		}
+	}
+	open(true, "the first")
+	m.doubt()
+	open(true, "beside the one that read them")
+	m.release(false, false)
+	open(true, "beside another one of the same download")
+	m.release(false, false)
+	m.release(false, false)
+	open(false, "after the last was closed")
+	open(false, "while the kernel throws them away")
+	m.dropped()
+	open(true, "once they are gone")
+	m.release(false, false)
+	m.doubt()
+	m.release(false, false)
+	m.release(false, true)
+	open(true, "after the download was verified")
 }
 
 func TestCachedBlobIsReadPastTheDaemon(t *testing.T) {

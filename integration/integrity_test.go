@@ -1,13 +1,17 @@
 package integration
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
 	"github.com/acrfs/acrfs/integration/fixture"
@@ -170,4 +174,94 @@ func TestDamagedCacheIsNotServed(t *testing.T) {
 	if err := sameContent(again.path("app/_tags/v1/large.bin"), blobEntry(blob)); err != nil {
 		t.Errorf("after the cached file was changed: %v", err)
 	}
+}
+
+// TestUnverifiedBytesDoNotOutliveTheirDownload: a reader has seen a wrong byte and
+// gone no further. Whoever comes when the server is healed reads none of what the
+// kernel kept of it.
+func TestUnverifiedBytesDoNotOutliveTheirDownload(t *testing.T) {
+	const size = 40 << 20
+	for _, row := range []struct {
+		name  string
+		size  int64 // of what is read at first
+		flags []string
+		open  bool // the first reader stays
+		lose  bool // what came of it is removed
+	}{
+		{"larger than the cache", 4 << 20, []string{"--cache-size=10M"}, false, false},
+		{"found out when nobody reads", 24 << 20, nil, false, false},
+		{"found out beside an open file", 24 << 20, nil, true, false},
+		{"lost", 4 << 20, nil, false, true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			onEveryServer(t, func(t *testing.T, s *server) {
+				large := fixture.Large(11, size)
+				blob := large.Blobs[1]
+				push(t, s, "app", "v1", large)
+				m := mountServer(t, s, row.flags...)
+				path := m.path("app/_tags/v1/large.bin")
+				lift := s.gate.add(contentOf(blob.Digest), corrupt(500_000))
+				file := open(t, path)
+				wrong := make([]byte, row.size)
+				if _, err := io.ReadFull(file, wrong); err != nil {
+					t.Fatal(err)
+				}
+				if bytes.Equal(wrong, contentAt(t, blob, row.size)) {
+					t.Fatal("the first reader saw no wrong byte")
+				}
+				if row.size > size/2 { // the rest comes by itself
+					m.output.await(t, "blob is corrupt")
+				}
+				if row.open {
+					waitFor(t, "the open file to fail", func() bool {
+						_, err := file.ReadAt(wrong[:4096], 500_000/4096*4096)
+						return errors.Is(err, unix.EIO)
+					})
+				} else {
+					file.Close()
+				}
+				if row.lose {
+					waitFor(t, "the download to pause", func() bool { return removePaused(t, m.cache) > 0 })
+				}
+				lift()
+				got, err := os.ReadFile(path)
+				if err == nil && digest.FromBytes(got) != blob.Digest {
+					t.Errorf("%d bytes were read to the end without an error, and are wrong", len(got))
+				}
+				waitFor(t, "the next reader", func() bool { return sameContent(path, blobEntry(blob)) == nil })
+			})
+		})
+	}
+}
+
+// contentAt is the beginning of a blob.
+func contentAt(t testing.TB, blob fixture.Blob, n int64) []byte {
+	t.Helper()
+	body, err := io.ReadAll(io.LimitReader(blob.Open(), n))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return body
+}
+
+// removePaused removes the downloads that nobody is at work on, and returns how
+// many that were.
+func removePaused(t testing.TB, cache string) (n int) {
+	t.Helper()
+	paths, err := filepath.Glob(filepath.Join(cache, "partial", "*"))
+	for _, path := range paths {
+		file, openErr := os.Open(path)
+		if openErr != nil {
+			continue // removed meanwhile
+		}
+		if unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil && !strings.HasSuffix(path, ".map") {
+			err = errors.Join(err, os.Remove(path))
+			n++
+		}
+		file.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
