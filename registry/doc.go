@@ -85,7 +85,8 @@
 //   - Every wait ends: metadata by MetadataTimeout, blobs by StallTimeout and a
 //     bounded number of reopenings, all by the caller's context.
 //   - Every body, page, list, cache and number of requests in flight is bounded.
-//   - Manifests are checked against their digest before they are returned.
+//   - Manifests are checked against their digest before they are returned. Only
+//     the signatures of a signed schema 1 document have no part in it.
 //   - Names that are outside the protocol's grammar are never asked for and
 //     never returned, so that a name can be a path. A listing skips them with
 //     one Warn.

@@ -3,6 +3,7 @@ package registry
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -66,34 +67,90 @@ func TestManifestIsCheckedAgainstItsDigest(t *testing.T) {
 // signed wraps a schema 1 payload the way libtrust's pretty signatures do.
 func signed(payload string) []byte {
 	end := strings.LastIndex(payload, "\n}")
+	return fmt.Appendf(nil, `%s,`+"\n"+`   "signatures": %s%s`, payload[:end], signatures(end, payload[end:]), payload[end:])
+}
+
+// signatures say where the payload of a schema 1 manifest ends, and how.
+func signatures(length int, tail string) string {
 	protected := base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, `{"formatLength":%d,"formatTail":%q,"time":"2024-08-08T00:00:00Z"}`,
-		end, base64.RawURLEncoding.EncodeToString([]byte(payload[end:]))))
-	return fmt.Appendf(nil, `%s,`+"\n"+`   "signatures": [{"header":{"alg":"ES256"},"signature":"x","protected":%q}]%s`, payload[:end], protected, payload[end:])
+		length, base64.RawURLEncoding.EncodeToString([]byte(tail))))
+	return fmt.Sprintf(`[{"header":{"alg":"ES256"},"signature":"x","protected":%q}]`, protected)
 }
 
 func TestSignedSchema1HasTheDigestOfItsPayload(t *testing.T) {
 	payload := "{\n   \"schemaVersion\": 1,\n   \"name\": \"r\"\n}"
-	body := signed(payload)
-	f := newPlain(t)
-	f.on("GET /v2/r/manifests/old", reply(200, string(body), "Content-Type", dockerSchema1Signed,
-		"Docker-Content-Digest", digest.FromString(payload).String()))
-	got, desc, err := newClient(t, f.URL).Manifest(t.Context(), Ref{Repository: "r", Tag: "old"})
-	if err != nil || !bytes.Equal(got, body) || desc.Digest != digest.FromString(payload) {
-		t.Errorf("got %q %+v, %v", got, desc, err)
-	}
-	f.on("GET /v2/r/manifests/old", reply(200, strings.Replace(string(body), `"name": "r"`, `"name": "x"`, 1), "Content-Type", dockerSchema1Signed,
-		"Docker-Content-Digest", digest.FromString(payload).String()))
-	if _, _, err := newClient(t, f.URL).Manifest(t.Context(), Ref{Repository: "r", Tag: "old"}); !errors.Is(err, ErrCorrupt) {
-		t.Errorf("changed payload: got %v, want ErrCorrupt", err)
+	for name, row := range map[string]struct{ payload, body string }{
+		"indented": {payload, string(signed(payload))},
+		// libtrust signs what is not indented without a line break, and leaves
+		// the space after a document where it was.
+		"compact":     {`{"schemaVersion":1}`, `{"schemaVersion":1,"signatures":` + signatures(18, "}") + `}`},
+		"space after": {payload + "\n", string(signed(payload + "\n"))},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := digest.FromString(row.payload)
+			f := newPlain(t)
+			f.on("GET /v2/r/manifests/old", reply(200, row.body, "Content-Type", dockerSchema1Signed, "Docker-Content-Digest", d.String()))
+			got, desc, err := newClient(t, f.URL).Manifest(t.Context(), Ref{Repository: "r", Tag: "old"})
+			if err != nil || string(got) != row.body || desc.Digest != d {
+				t.Errorf("got %q %+v, %v", got, desc, err)
+			}
+			changed := strings.Replace(row.body, `1`, `1.0`, 1)
+			f.on("GET /v2/r/manifests/old", reply(200, changed, "Content-Type", dockerSchema1Signed, "Docker-Content-Digest", d.String()))
+			if _, _, err := newClient(t, f.URL).Manifest(t.Context(), Ref{Repository: "r", Tag: "old"}); !errors.Is(err, ErrCorrupt) {
+				t.Errorf("changed payload: got %v, want ErrCorrupt", err)
+			}
+		})
 	}
 }
 
+// Which part of a signed manifest has the digest, the manifest says itself. None
+// of that makes a digest stand for other bytes than its own.
+func TestSignaturesDoNotChangeWhatADigestStandsFor(t *testing.T) {
+	image := `{"schemaVersion":2,"layers":[]}`
+	old := `{"schemaVersion":1,"name":"r"}`
+	for name, row := range map[string]struct{ honest, body string }{
+		"the whole document in the tail":       {image, `{"schemaVersion":2,"evil":1,"signatures":` + signatures(1, image[1:]) + `}`},
+		"part of a schema 1 manifest in it":    {old, `{"schemaVersion":1,"evil":1,"signatures":` + signatures(18, old[18:]) + `}`},
+		"more fields before the signatures":    {old, old[:29] + `,"evil":1,"signatures":` + signatures(29, "}") + `}`},
+		"more fields after the signatures":     {old, old[:29] + `,"signatures":` + signatures(29, "}") + `,"evil":1}`},
+		"signatures in an image manifest":      {image, image[:30] + `,"signatures":` + signatures(30, "}") + `}`},
+		"other signatures than it has already": {`{"schemaVersion":1,"signatures":[]}`, `{"schemaVersion":1,"signatures":[],"signatures":` + signatures(34, "}") + `}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := digest.FromString(row.honest)
+			f := newPlain(t)
+			f.on("GET /v2/r/manifests/"+d.String(), reply(200, row.body, "Content-Type", dockerSchema1Signed))
+			got, _, err := newClient(t, f.URL).Manifest(t.Context(), Ref{Repository: "r", Digest: d})
+			if !errors.Is(err, ErrCorrupt) {
+				t.Errorf("got %q, %v, want ErrCorrupt", got, err)
+			}
+		})
+	}
+}
+
+// A body is hashed whole, or its payload is a schema 1 document by itself that
+// the body adds signatures to and nothing else.
 func FuzzSchema1Payload(f *testing.F) {
 	f.Add(signed("{\n   \"schemaVersion\": 1\n}"))
-	f.Add([]byte(`{"signatures":[{"protected":"eyJmb3JtYXRMZW5ndGgiOi0xfQ"}]}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		if len(schema1Payload(body)) > 2*len(body) {
-			t.Error("the payload is longer than what holds it")
+		payload := schema1Payload(body)
+		if bytes.Equal(payload, body) {
+			return
+		}
+		beginning, closed := bytes.CutSuffix(bytes.TrimSpace(payload), []byte("}"))
+		if !closed || !bytes.HasPrefix(body, bytes.TrimSpace(beginning)) {
+			t.Fatalf("%q is not the beginning of %q", payload, body)
+		}
+		var alone, whole map[string]any
+		if err := json.Unmarshal(payload, &alone); err != nil {
+			t.Fatalf("%q is no document by itself: %v", payload, err)
+		}
+		if err := json.Unmarshal(body, &whole); err != nil {
+			t.Fatal(err)
+		}
+		delete(whole, "signatures")
+		if diff := cmp.Diff(alone, whole); diff != "" || alone["signatures"] != nil {
+			t.Errorf("the body says something else than its payload:\n%s", diff)
 		}
 	})
 }

@@ -1,6 +1,7 @@
 package localacr
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -194,7 +195,9 @@ func distinct(s []string) []string {
 }
 
 // signedPayload is what a manifest's digest is taken of: its bytes, but of a
-// signed schema 1 manifest only the part that the signatures sign.
+// signed schema 1 manifest only the part that the signatures sign. Which part
+// that is they say themselves, so it must be a schema 1 document and all else
+// the signatures: a push could take the digest of another manifest otherwise.
 func signedPayload(mediaType string, data []byte) ([]byte, error) {
 	if mediaType != typeDockerSigned1 && mediaType != typeDockerSchema1 {
 		return data, nil
@@ -222,8 +225,33 @@ func signedPayload(mediaType string, data []byte) ([]byte, error) {
 		return nil, fmt.Errorf("signature: %w", err)
 	}
 	tail, err := base64.RawURLEncoding.DecodeString(format.Tail)
-	if err != nil || format.Length < 0 || format.Length > len(data) {
+	if err != nil || format.Length < 0 || format.Length > len(data) || string(bytes.TrimSpace(tail)) != "}" {
 		return nil, errors.New("signature: wrong format of the payload")
 	}
-	return slices.Concat(data[:format.Length], tail), nil
+	payload := slices.Concat(data[:format.Length], tail)
+	if !unsignedSchema1(payload) || !onlySignatures(data[format.Length:]) {
+		return nil, errors.New("signature: not of this manifest")
+	}
+	return payload, nil
+}
+
+// unsignedSchema1 reports whether data is a schema 1 document without
+// signatures.
+func unsignedSchema1(data []byte) bool {
+	var m struct {
+		SchemaVersion int             `json:"schemaVersion"`
+		Signatures    json.RawMessage `json:"signatures"`
+	}
+	return json.Unmarshal(data, &m) == nil && m.SchemaVersion == 1 && m.Signatures == nil
+}
+
+// onlySignatures reports whether the rest of a document, after the part that
+// was signed, is its signatures and nothing else.
+func onlySignatures(rest []byte) bool {
+	rest, more := bytes.CutPrefix(bytes.TrimSpace(rest), []byte(","))
+	var fields map[string]json.RawMessage
+	if !more || json.Unmarshal(slices.Concat([]byte("{"), rest), &fields) != nil {
+		return false
+	}
+	return len(fields) == 1 && fields["signatures"] != nil
 }

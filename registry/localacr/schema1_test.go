@@ -6,8 +6,10 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"math/big"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/acrfs/acrfs/registry/localacr"
@@ -59,6 +61,34 @@ func TestDockerImagesForOldClients(t *testing.T) {
 	}
 	r.do("GET", "/v2/a/manifests/"+got, "").says(200, first.body).has("Content-Type: " + typeSchema1)
 	r.checked()
+}
+
+// Which part of a signed manifest has the digest, the manifest says itself: that
+// must not take the digest of another before it is pushed.
+func TestSignedManifestDoesNotTakeAnothersDigest(t *testing.T) {
+	r := start(t, localacr.Config{})
+	honest := strings.Replace(r.image("a", typeManifest, "x"), `"mediaType":"`+typeManifest+`",`, "", 1) // as any type
+	d := localacr.DigestOf("", []byte(honest))
+	forged := func(length int, tail, more string) string {
+		enc := base64.RawURLEncoding.EncodeToString
+		protected := enc(fmt.Appendf(nil, `{"formatLength":%d,"formatTail":%q}`, length, enc([]byte(tail))))
+		return fmt.Sprintf(`%s%s"signatures":[{"protected":%q}]}`, honest[:length], more, protected)
+	}
+	for name, body := range map[string]string{
+		"all of it in the tail":        forged(1, honest[1:], `"schemaVersion":1,"fsLayers":[],`),
+		"fields beside signatures":     forged(len(honest)-1, "}", `,"fsLayers":[],`),
+		"an image, signed as schema 1": forged(len(honest)-1, "}", ","),
+	} {
+		for _, mediaType := range []string{typeSchema1, "application/vnd.docker.distribution.manifest.v1+json"} {
+			if got := r.auth("PUT", "a", "/v2/a/manifests/"+d, body, "Content-Type: "+mediaType); got.status != 400 {
+				t.Errorf("%s as %s: %d, want 400", name, mediaType, got.status)
+			}
+		}
+	}
+	if pushed := r.pushManifest("a", "v1", typeManifest, honest); pushed != d {
+		t.Errorf("pushed as %s, want %s", pushed, d)
+	}
+	r.do("GET", "/v2/a/manifests/"+d, "", "Accept: "+typeManifest).says(200, honest)
 }
 
 // verifySchema1 checks the signature as libtrust does and returns the payload.
