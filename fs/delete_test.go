@@ -303,3 +303,13 @@ func TestTagPushedAfterItsDeletionShowsAgain(t *testing.T) {
 	w.push("library/hello-world/docs", "latest", desc.MediaType, raw)
 	w.run("ls $R/docs/_tags/latest/manifest.json && ls $R/docs/_tags | grep latest")
 }
+
+// TestRemovedDirectoryThatShowsAgainCanBeRemovedAgain: a removed _tags shows when
+// its listing has grown old, and stays when a look inside tells that it is empty
+// still.
+func TestRemovedDirectoryThatShowsAgainCanBeRemovedAgain(t *testing.T) {
+	w := mounted(t, Config{Writable: &Writable{}})
+	w.run("setfattr -n user.acr.can_delete -v true $R/_tags/v1 && rm -r $R/_tags && ! ls $R | grep _tags")
+	w.m.tree.repository(helloWorld).pass(30 * time.Second)
+	w.run("ls $R | grep _tags && ls $R/_tags && rmdir $R/_tags && ! ls $R | grep _tags")
+}

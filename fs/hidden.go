@@ -79,6 +79,13 @@ func (h *hidden) in(bound, dir string) (names map[string]bool, seq uint64) {
 	return names, h.seq
 }
 
+// show brings one name back.
+func (h *hidden) show(path string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.names, path)
+}
+
 // restore brings every name back.
 func (h *hidden) restore() {
 	if h == nil {

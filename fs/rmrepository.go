@@ -61,22 +61,28 @@ func (d *componentDir) hideEmpty(ctx context.Context, name string) error {
 }
 
 // hides tells whether one of the repository's own directories was removed and
-// is still known to be empty. No I/O.
+// is still known to be empty. Once that is not known it shows until it is removed
+// again: who was shown it can remove it, whatever a look inside tells then. No I/O.
 func (d *componentDir) hides(name string) bool {
-	age, hidden := d.t.hidden.of(d.where()).age("", name)
+	set := d.t.hidden.of(d.where())
+	age, hidden := set.age("", name)
 	if !hidden {
 		return false
 	}
 	r := d.t.repository(d.path)
+	empty := age < d.t.ttl
 	switch name {
 	case tagsName:
 		s := r.tags.fresh()
-		return s != nil && len(r.visibleTags(s)) == 0
+		empty = s != nil && len(r.visibleTags(s)) == 0
 	case manifestsName:
 		s := r.manifests.fresh()
-		return s != nil && len(r.visibleManifests(s)) == 0
+		empty = s != nil && len(r.visibleManifests(s)) == 0
 	}
-	return age < d.t.ttl
+	if !empty {
+		set.show(name)
+	}
+	return empty
 }
 
 // left counts what one of the repository's directories still holds, as listed
