@@ -247,7 +247,7 @@ func (d *artifactDir) contentsOf(ctx context.Context, at *fusefs.Inode, dir stri
 	switch {
 	case err == nil:
 		return d.list(at, dir, a), nil
-	case d.ghost(err):
+	case d.ghost(ctx, err):
 		return contents{id: firstID}, nil
 	case d.t.writable != nil && unreadable(err):
 		d.t.hidden.hide(d.where(), d.hidingFor(digest.Digest(d.bound())), unseen)
@@ -258,7 +258,7 @@ func (d *artifactDir) contentsOf(ctx context.Context, at *fusefs.Inode, dir stri
 // ghost tells whether the artifact is missing because it went along with
 // something that this mount deleted. Then the directory is empty and can still
 // be removed by whoever is walking there.
-func (d *artifactDir) ghost(err error) bool {
+func (d *artifactDir) ghost(ctx context.Context, err error) bool {
 	switch {
 	case !errors.Is(err, errNotFound):
 		return false
@@ -270,6 +270,7 @@ func (d *artifactDir) ghost(err error) bool {
 	own, _ := d.learned()
 	if dgst, _ := parseDigest(d.name); !d.repo.changedManifests.ghost(dgst.String()) {
 		d.repo.changedManifests.takeAlong(dgst.String(), own.updated)
+		d.repo.noteIfLast(ctx, own)
 	}
 	return true
 }

@@ -203,6 +203,14 @@ func (c *changes) lately(key string) bool {
 	return ok && ch.gone && !c.keep && time.Since(ch.at) < lag
 }
 
+// went tells whether an item was removed, while whoever removes one after the
+// other may still be walking there. In a dry run nothing went.
+func (c *changes) went(key string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.items[key].gone && !c.keep && time.Since(c.last) < lag
+}
+
 // len counts the items that were changed.
 func (c *changes) len() int {
 	c.mu.Lock()

@@ -68,7 +68,7 @@ func (t *tree) component(ctx context.Context, path string) (isRepository bool, l
 	if c := t.visible(cat).components[path]; c != nil {
 		// A repository that is gone while others remain below it still has
 		// its directories for whoever is removing them.
-		return c.repository || t.changedRepositories.ghost(path), left, nil
+		return c.repository || t.changedRepositories.ghost(path) || t.wentWithManifests(path), left, nil
 	}
 	if t.changedRepositories.ghost(path) {
 		return true, 0, nil
@@ -82,6 +82,9 @@ func (t *tree) component(ctx context.Context, path string) (isRepository bool, l
 	d, err := t.properties(ctx, registry.Ref{Repository: path})
 	if errors.Is(err, errNotFound) && t.unlisted.below(path) {
 		return false, 0, nil
+	}
+	if errors.Is(err, errNotFound) && t.wentWithManifests(path) {
+		return true, 0, nil
 	}
 	if err != nil {
 		return false, 0, err

@@ -23,6 +23,7 @@ type deletion struct {
 	action string
 	ref    registry.Ref
 	blob   bool // ref.Digest is a blob
+	along  bool // it may go with another that is gone: not to find it is no failure
 	check  func(context.Context) error
 	done   func(context.Context)
 }
@@ -76,6 +77,9 @@ func (t *tree) removeNow(ctx context.Context, d deletion, line auditLine) (outco
 		t.budget.release()
 		if errors.Is(err, errNotFound) {
 			d.done(ctx)
+			if d.along {
+				return outcomeDone, nil
+			}
 		}
 		return outcomeFailed, t.repository(d.ref.Repository).explain(ctx, d.ref, err)
 	}
@@ -124,8 +128,13 @@ func (r *repository) deleteTag(ctx context.Context, e tagEntry, at time.Time) er
 	})
 }
 
-// deleteManifest deletes a manifest and with it every tag on it.
+// deleteManifest deletes a manifest and with it every tag on it. One that went
+// with its subject is deleted already.
 func (r *repository) deleteManifest(ctx context.Context, e manifestEntry) error {
+	along := r.subjectWent(ctx, e.digest)
+	if along && r.wentWithSubject(ctx, e) {
+		return nil
+	}
 	// As they were before: by the time that the answer is here, someone may have
 	// pushed them again.
 	var tags *snapshot[tagList]
@@ -133,6 +142,7 @@ func (r *repository) deleteManifest(ctx context.Context, e manifestEntry) error 
 	return r.t.remove(ctx, deletion{
 		action: "delete manifest",
 		ref:    registry.Ref{Repository: r.name, Digest: e.digest},
+		along:  along,
 		check: func(ctx context.Context) error {
 			tags, begun = r.tags.last(), time.Now()
 			if err := e.lockError(registry.Ref{Repository: r.name, Digest: e.digest}); err != nil {
@@ -188,10 +198,14 @@ func (r *repository) noteManifestGone(ctx context.Context, e manifestEntry, tags
 		}
 	}
 	r.forgetCounts()
-	// Registries that keep properties drop a repository with its last
-	// manifest, which need not be the last that is listed; others keep it,
-	// empty.
-	if s := r.manifests.last(); e.access&accessKnown != 0 && s != nil && r.nothingListedBut(s, "") && r.wentAlong(ctx) {
+	r.noteIfLast(ctx, e.facts)
+}
+
+// noteIfLast notes that the repository went with a manifest if that was the last.
+// Registries that keep properties drop a repository with its last manifest, which
+// need not be the last that is listed; others keep it, empty.
+func (r *repository) noteIfLast(ctx context.Context, f facts) {
+	if s := r.manifests.last(); f.access&accessKnown != 0 && s != nil && r.nothingListedBut(s, "") && r.wentAlong(ctx) {
 		r.t.noteRepositoryGone(r.name, (*changes).takeAlong)
 	}
 }

@@ -103,7 +103,9 @@
 // it shows after their deletion here, each is asked for (lingering.go); so is an
 // item by whose name somebody comes and whose flags, just set here, a list does
 // not have. What a deletion took along can be removed by whoever is walking
-// there, until a minute after the last removal; it is not listed (vanished.go).
+// there, until a minute after the last removal; it is not listed (vanished.go). A
+// referrer that whoever walks there knows still, and whose subject this mount
+// removed, is asked for before its deletion would be sent.
 //
 // A tag is deleted only while it points where it did when its names were
 // unlinked; when that knowledge is older than a second, the registry is asked

@@ -167,7 +167,11 @@ type manifestList struct {
 	byDigest map[digest.Digest]int
 }
 
+// find returns the line of a manifest. nil has none.
 func (l *manifestList) find(d digest.Digest) (manifestEntry, bool) {
+	if l == nil {
+		return manifestEntry{}, false
+	}
 	i, ok := l.byDigest[d]
 	if !ok {
 		return manifestEntry{}, false

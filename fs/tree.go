@@ -156,14 +156,14 @@ func (t *tree) repository(name string) *repository {
 		}
 		r.tags = newListing(t, func(ctx context.Context) (tagList, error) {
 			list, err := listTags(ctx, t.registry, name)
-			if before := r.tags.last(); before != nil && err == nil {
+			if before := r.tags.last(); before != nil && answered(err) {
 				r.noteVanishedTags(before.value, list)
 			}
 			return list, err
 		}, func(l tagList) int { return len(l) })
 		r.manifests = newListing(t, func(ctx context.Context) (*manifestList, error) {
 			list, err := listManifests(ctx, t.registry, name)
-			if before := r.manifests.last(); before != nil && err == nil {
+			if before := r.manifests.last(); before != nil && answered(err) {
 				r.noteVanished(before.value, list)
 			}
 			return list, err
