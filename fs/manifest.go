@@ -105,21 +105,50 @@ func listField[T any](fields map[string]json.RawMessage, name string) []T {
 	return list
 }
 
+// descriptor is what the tree reads of one. A size that is no int64, or whatever
+// else has an unexpected shape, counts as absent: what a digest names is there
+// all the same.
+type descriptor struct {
+	MediaType   lenient[string]            `json:"mediaType"`
+	Digest      digest.Digest              `json:"digest"`
+	Size        lenient[int64]             `json:"size"`
+	Annotations lenient[map[string]string] `json:"annotations"`
+	Platform    lenient[*ocispec.Platform] `json:"platform"`
+}
+
+func (d descriptor) oci() ocispec.Descriptor {
+	return ocispec.Descriptor{
+		MediaType: d.MediaType.value, Digest: d.Digest, Size: d.Size.value,
+		Annotations: d.Annotations.value, Platform: d.Platform.value,
+	}
+}
+
+// lenient is a value that stays zero where it cannot be decoded.
+type lenient[T any] struct{ value T }
+
+func (l *lenient[T]) UnmarshalJSON(raw []byte) error {
+	var decoded T
+	if json.Unmarshal(raw, &decoded) == nil {
+		l.value = decoded
+	}
+	return nil
+}
+
 func descriptorField(fields map[string]json.RawMessage, name string) *ocispec.Descriptor {
-	var d ocispec.Descriptor
+	var d descriptor
 	field(fields, name, &d)
 	if d.Digest.Validate() != nil {
 		return nil
 	}
-	return &d
+	return new(d.oci())
 }
 
 // descriptors are those of a list that name content.
 func descriptors(fields map[string]json.RawMessage, name string) []ocispec.Descriptor {
 	var valid []ocispec.Descriptor
-	for _, d := range listField[ocispec.Descriptor](fields, name) {
+	for _, d := range listField[descriptor](fields, name) {
 		if d.Digest.Validate() == nil {
-			valid = append(valid, d)
+			valid = append(valid, d.oci())
 		}
 	}
 	return valid

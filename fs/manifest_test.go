@@ -84,6 +84,27 @@ func TestLayoutOfEveryKindOfManifest(t *testing.T) {
 
 // FuzzManifest: no manifest breaks the layout, and every name in it can be
 // found and is a safe file name.
+// TestSizeThatIsNoneIsAskedFor: the layer is there, as with one that is missing.
+func TestSizeThatIsNoneIsAskedFor(t *testing.T) {
+	blob := layer("a", "").Digest.String()
+	for _, size := range []string{`9223372036854775808`, `1e18`, `1.5`, `"5"`, `null`, `{}`, `-9223372036854775809`} {
+		odd := `{"mediaType":"text/plain","digest":"` + blob + `","size":` + size + `,"annotations":{"org.opencontainers.image.title":"a.txt"},"platform":7}`
+		a := lay(t, `{"config":`+odd+`,"layers":[`+odd+`],"manifests":[`+odd+`],"subject":`+odd+`}`)
+		for _, name := range []string{"config.json", "a.txt"} {
+			if e, ok := a.root.find(name); !ok || e.size > 0 || e.digest.String() != blob {
+				t.Errorf("size %s: %s is %+v, %t", size, name, e, ok)
+			}
+		}
+		if len(a.parsed.children) != 1 || a.parsed.subject == nil {
+			t.Errorf("size %s: %d children, subject %v", size, len(a.parsed.children), a.parsed.subject)
+		}
+	}
+	a := lay(t, `{"layers":[{"digest":"`+blob+`","size":5,"annotations":{"org.opencontainers.image.title":7}}]}`)
+	if want := []string{"manifest.json", layer("a", "").Digest.Encoded()}; !cmp.Equal(want, paths(a.root, "")) {
+		t.Errorf("a title that is none: got %q, want %q", paths(a.root, ""), want)
+	}
+}
+
 func FuzzManifest(f *testing.F) {
 	f.Add(`{"config":{"digest":"sha256:` + strings.Repeat("0", 64) + `"},"layers":[{"digest":"sha256:` + strings.Repeat("1", 64) + `","annotations":{"org.opencontainers.image.title":"a/b"}}]}`)
 	f.Add(`{"manifests":[{"digest":"sha256:` + strings.Repeat("0", 64) + `","platform":{"os":"a","architecture":"../b"}}]}`)
