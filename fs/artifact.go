@@ -16,12 +16,13 @@ import (
 // artifact is a manifest laid out as a directory. It belongs to a digest,
 // never changes, and is shared by every tag and repository that has it.
 type artifact struct {
-	digest digest.Digest
-	raw    []byte
-	parsed parsed
-	root   *folder
-	blobs  []entry // config and layers, in the order of the listing, with their whole paths as names
-	byBlob map[digest.Digest]int
+	digest  digest.Digest
+	raw     []byte
+	parsed  parsed
+	root    *folder
+	folders int     // how many the titles of its layers make
+	blobs   []entry // config and layers, in the order of the listing, with their whole paths as names
+	byBlob  map[digest.Digest]int
 
 	opened     walk // over blobs
 	blobsAhead int  // how many of them to download ahead of a walker
@@ -96,6 +97,7 @@ func layOut(d digest.Digest, raw []byte) *artifact {
 			a.root.addPath(name, entry{kind: entryBlob, digest: layer.Digest, size: layer.Size})
 		}
 	}
+	a.folders = len(names.folders)
 	if a.parsed.index {
 		a.root.add(entry{name: childrenName, kind: entryFolder, folder: a.children()})
 	}
@@ -171,7 +173,7 @@ func (a *artifact) children() *folder {
 // weight estimates the bytes that an artifact keeps in memory.
 func (a *artifact) weight() int64 {
 	const perEntry = 512 // names, digests, maps, the descriptor behind it
-	n := 1 + len(a.parsed.layers) + len(a.parsed.children)
+	n := 1 + len(a.parsed.layers) + len(a.parsed.children) + a.folders
 	return int64(2*len(a.raw) + n*perEntry)
 }
 

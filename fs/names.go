@@ -27,6 +27,9 @@ const (
 
 	maxComponent = 255  // bytes of a file name, NAME_MAX
 	maxTitle     = 1024 // bytes of a title; with the mount point below PATH_MAX
+	// Folders of one artifact. The titles in a manifest of 4 MiB can ask for two
+	// million, which take gigabytes; no artifact made in earnest has this many.
+	maxFolders = 1 << 16
 )
 
 // The grammar of names, from the OCI distribution specification. A component
@@ -166,8 +169,8 @@ func (n *namer) name(layer ocispec.Descriptor) string {
 	return ""
 }
 
-// take claims a path, unless it is taken, a folder of another, or inside one
-// that is a file.
+// take claims a path, unless it is taken, a folder of another, inside one that
+// is a file, or asks for more folders than an artifact may have.
 func (n *namer) take(name string, d digest.Digest) bool {
 	if _, taken := n.files[name]; taken || n.folders[name] {
 		return false
@@ -176,13 +179,18 @@ func (n *namer) take(name string, d digest.Digest) bool {
 	if owner, ok := n.reserved[top]; ok && (nested || owner != d) {
 		return false
 	}
-	for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
+	var missing []string
+	for dir := path.Dir(name); dir != "." && !n.folders[dir]; dir = path.Dir(dir) {
 		if _, file := n.files[dir]; file {
 			return false
 		}
+		missing = append(missing, dir)
+	}
+	if len(n.folders)+len(missing) > maxFolders {
+		return false
 	}
 	n.files[name] = d
-	for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
+	for _, dir := range missing {
 		n.folders[dir] = true
 	}
 	return true

@@ -2,6 +2,7 @@ package fs
 
 import (
 	"path"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -138,6 +139,41 @@ func TestNamesOfLayers(t *testing.T) {
 				t.Errorf("names (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestTitlesMakeABoundedNumberOfFolders: a manifest must not take much more memory
+// than it is weighed as, however deep its titles are. Layers beyond the bound are
+// there by their digest.
+func TestTitlesMakeABoundedNumberOfFolders(t *testing.T) {
+	var layers []string
+	for i := range 200 {
+		n := strconv.Itoa(i)
+		layers = append(layers, desc(layer(n, n+"/"+strings.Repeat("d/", 490)+"f")))
+	}
+	layers = append(layers, desc(layer("last", "0/d/g"))) // in folders that are there
+	a := lay(t, `{"layers":[`+strings.Join(layers, ",")+`]}`)
+	folders, files := 0, 0
+	var count func(f *folder)
+	count = func(f *folder) {
+		for _, e := range f.entries {
+			if e.kind == entryFolder {
+				folders++
+				count(e.folder)
+			} else {
+				files++
+			}
+		}
+	}
+	count(a.root)
+	if folders == 0 || folders > maxFolders || a.weight() < int64(folders)*512 {
+		t.Errorf("%d folders, weighed as %d bytes; %d may be", folders, a.weight(), maxFolders)
+	}
+	_, known := a.root.below("0/d").find("g")
+	beyond := layer("199", "")
+	_, byDigest := a.root.find(digestName(beyond.Digest, beyond.MediaType))
+	if files != 1+len(layers) || !known || !byDigest {
+		t.Errorf("%d files, want the manifest and all %d layers; in a folder that is there: %t, beyond the bound: %t", files, len(layers), known, byDigest)
 	}
 }
 
