@@ -142,25 +142,25 @@ func (f *flight) readAhead(whole, awaited bool) {
 			return
 		}
 		size := f.tuner.rangeBytes(int64(f.have.n-f.have.count)*chunkSize, int64(f.have.count)*chunkSize)
+		if f.mem != nil {
+			size = min(size, memoryRange)
+		}
 		gap.hi = min(gap.hi, gap.lo+chunkEnd(size))
 		f.start(f.window.src, gap, true)
-		if f.mem != nil {
-			return
-		}
 	}
 }
 
 func (f *flight) nextAhead(whole bool) (span, bool) {
 	spans := f.spans()
 	lo, hi := chunkOf(f.window.lo), chunkEnd(f.window.hi)
-	if f.mem != nil && whole {
+	switch {
+	case f.mem != nil && whole:
 		// Without a disk nothing stays: the hash is what has to get on.
-		if gap, ok := nextGap(&f.have, spans, chunkOf(f.hashEnd), f.have.n); ok && f.bulkStreams() == 0 {
-			return gap, ok
-		}
-		return span{}, false
-	}
-	if whole {
+		lo = chunkOf(f.hashEnd)
+		return nextGap(&f.have, spans, lo, min(lo+memoryBytes/2/chunkSize, f.have.n))
+	case f.mem != nil && f.window.everything:
+		hi = max(hi, min(lo+memoryBytes/2/chunkSize, f.have.n))
+	case whole:
 		if gap, ok := nextGap(&f.have, spans, lo, f.have.n); ok {
 			return gap, ok
 		}
@@ -334,11 +334,9 @@ type buffer struct {
 // should not run further ahead of it.
 func (f *flight) buffer(s *stream, base int64) (*buffer, error) {
 	began := time.Now()
-	if s.bulk {
-		f.mu.Lock()
-		f.awaitHash(s)
-		f.mu.Unlock()
-	}
+	f.mu.Lock()
+	f.awaitHash(s)
+	f.mu.Unlock()
 	select {
 	case f.buffers <- struct{}{}:
 	case <-s.ctx.Done():

@@ -24,7 +24,7 @@ func (f *flight) take(s *stream, buf *buffer, upto int) (more bool, err error) {
 		}
 		if mem == nil {
 			f.arrived(gap, buf, lo, hi)
-		} else if err := f.keep(gap, buf, lo, hi); err != nil {
+		} else if err := f.keep(mem, gap, buf, lo, hi); err != nil {
 			return false, err
 		}
 	}

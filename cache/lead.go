@@ -5,14 +5,27 @@ package cache
 // bytes that it will have to read back.
 const lead = 32 << 20
 
-// awaitHash holds up read-ahead that has run too far ahead of the hash until
-// that has caught up by half, or a reader needs it to go on; f.mu is held when it
-// is called and when it returns.
+// lead is that of this download: without a disk what is not hashed must be in
+// memory still when the hash gets there. f.mu is held.
+func (f *flight) lead() int64 {
+	if f.mem != nil {
+		return memoryBytes / 2
+	}
+	return lead
+}
+
+// awaitHash holds up read-ahead, and without a disk readers who go from the hash
+// on, that have run too far ahead of the hash until that has caught up by half,
+// or a reader needs it to go on; f.mu is held when it is called and when it
+// returns.
 func (f *flight) awaitHash(s *stream) {
-	if !f.hashing || f.unhashed() < lead {
+	if !s.bulk && (f.mem == nil || f.have.gap(chunkOf(f.hashed)) < chunkOf(s.pos)) {
 		return
 	}
-	for f.hashing && f.unhashed() > lead/2 && s.ctx.Err() == nil && !f.urgent(s) {
+	if !f.hashing || f.unhashed() < f.lead() {
+		return
+	}
+	for f.hashing && f.unhashed() > f.lead()/2 && s.ctx.Err() == nil && !f.urgent(s) {
 		if f.caughtUp == nil {
 			f.caughtUp = make(chan struct{})
 		}
@@ -30,7 +43,7 @@ func (f *flight) awaitHash(s *stream) {
 // hash has far more to do than this download's lead: the bytes of an earlier run,
 // which are not the reader's; f.mu is held.
 func (f *flight) urgent(s *stream) bool {
-	if f.unhashed() <= 2*lead {
+	if f.mem != nil || f.unhashed() <= 2*lead {
 		return false
 	}
 	r := s.span()
@@ -52,7 +65,7 @@ func (f *flight) unhashed() int64 {
 
 // hashedMore lets the streams go on that wait for the hash; f.mu is held.
 func (f *flight) hashedMore() {
-	if !f.hashing || f.unhashed() <= lead/2 {
+	if !f.hashing || f.unhashed() <= f.lead()/2 {
 		f.releaseHeld()
 	}
 }

@@ -132,7 +132,7 @@ func TestPartialsCountAndAreEvicted(t *testing.T) {
 // TestReadingWithoutTheDisk: a blob larger than the cache, and one beside
 // which everything is in use, are read as any other, and nothing grows.
 func TestReadingWithoutTheDisk(t *testing.T) {
-	for _, size := range []int{3 << 20, 24 << 20} {
+	for _, size := range []int{3 << 20, 3 * memoryBytes / 2} {
 		for _, verifyWhen := range []Verify{VerifyStream, VerifyStrict} {
 			var log logged
 			c := open(t, Config{Size: 2 << 20, Logger: log.logger(), Verify: verifyWhen})
@@ -165,10 +165,28 @@ func TestReadingWithoutTheDisk(t *testing.T) {
 	}
 }
 
+// TestReadingOnWithoutTheDiskTransfersOnce, also where the bytes come faster than
+// they can be hashed.
+func TestReadingOnWithoutTheDiskTransfersOnce(t *testing.T) {
+	data := bytesOf(75, 3*memoryBytes)
+	for name, read := range map[string]func(b *Blob){
+		"from end to end": func(b *Blob) { wantAll(t, b, data) },
+		"the end first":   func(b *Blob) { wantRead(t, b, data, len(data)-100, 100) },
+		"verified":        func(b *Blob) { fetch(t, b) },
+	} {
+		c := open(t, Config{Size: 2 << 20})
+		read(handle(t, c, data, newFake(data)))
+		// What is read out of order may come with a little more than once.
+		if got, most := c.Stats().Fetched, int64(len(data)+len(data)/50); got > most {
+			t.Errorf("%s: %d bytes came of a blob of %d", name, got, len(data))
+		}
+	}
+}
+
 // TestWithoutTheDiskBytesAreChecked: what comes a second time is what came the
 // first time, and the whole has the digest, or the blob is dead.
 func TestWithoutTheDiskBytesAreChecked(t *testing.T) {
-	data := bytesOf(71, 24<<20)
+	data := bytesOf(71, 2*memoryBytes)
 	for name, corrupt := range map[string]func(src *fake){
 		"wrong once, right later": func(src *fake) {
 			wrong := bytes.Clone(data)

@@ -26,8 +26,7 @@ const (
 	// blob.
 	wantsAll = 2 << 20
 
-	// maxAhead bounds the read-ahead of a reader that has not shown it yet,
-	// and of every reader when there is no disk.
+	// maxAhead bounds the read-ahead of a reader that has not shown it yet.
 	maxAhead = 8 << 20
 
 	// stealRandom and stealSequential are how far ahead of a running range's
@@ -42,6 +41,9 @@ const (
 	// exchange does not show.
 	minRange = 1 << 20
 	maxRange = 64 << 20
+	// memoryRange bounds it when there is no disk, so that several fit into the
+	// half of the memory that may be ahead of a reader.
+	memoryRange = 2 << 20
 	// startRange is its size before anything was measured. Blobs that are
 	// verified first fit into one.
 	startRange = smallBlob
