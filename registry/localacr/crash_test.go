@@ -114,8 +114,13 @@ func (r *rig) tryPush(repo, tag, layer string) bool {
 			return false
 		}
 	}
-	manifest := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":"x/y","digest":%q,"size":2},"layers":[{"mediaType":"x/y","digest":%q,"size":%d}]}`,
-		typeManifest, localacr.DigestOf("", []byte(config)), localacr.DigestOf("", []byte(layer)), len(layer))
+	return r.tryManifest(repo, tag, config, layer)
+}
+
+// tryManifest is the end of tryPush, when the blobs are there.
+func (r *rig) tryManifest(repo, tag, config, layer string) bool {
+	manifest := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":"x/y","digest":%q,"size":%d},"layers":[{"mediaType":"x/y","digest":%q,"size":%d}]}`,
+		typeManifest, localacr.DigestOf("", []byte(config)), len(config), localacr.DigestOf("", []byte(layer)), len(layer))
 	return r.auth("PUT", repo, "/v2/"+repo+"/manifests/"+tag, manifest, "Content-Type: "+typeManifest).status == 201
 }
 

@@ -61,8 +61,8 @@ view.check compares it with what it is derived from.
 The session is the file, and the signed _state in the Location that the client
 carries from step to step. It has to agree with the file's length: a chunk that
 broke off leaves more bytes than the state knows of, and the session is beyond
-use, as on ACR; it can still be cancelled. Running hashes are only a cache. Sessions outlive a restart;
-those that lie untouched for a week go.
+use, as on ACR; it can still be cancelled. Running hashes are only a cache.
+Sessions outlive a restart; those that lie untouched for a week go.
 
 # Blobs out
 

@@ -4,12 +4,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -219,48 +219,77 @@ func TestCollectSparesWhatAnImportNeeds(t *testing.T) {
 }
 
 // Collections beside pushes: whoever was told that a blob is there can use it.
+//
+// It runs in a bubble, where only sleeping takes time: every push is quick, and
+// blobs are as old as the steps between pushes make them, whatever the machine.
+// All wake at one moment. A layer is idle seven steps after its last push:
+// uploads of the last three still count, and what came less than four before
+// them stays. So of the layers that come again after six, seven and eight steps
+// the first are never collected, the last always are, and for the others pushes
+// and collections race. One client comes after six, and would be too late with
+// its manifest if it had not been told that its layer is there.
 func TestCollectBesidePushes(t *testing.T) {
-	const keep = 200 * time.Millisecond
-	r := start(t, localacr.Config{CollectAfter: keep})
-	r.token("repository:a:*")
-	var stop atomic.Bool
-	var collected atomic.Int64
-	done := make(chan error, 1)
-	go func() {
-		for !stop.Load() {
-			got, err := r.Collect(t.Context())
-			if err != nil {
-				done <- err
-				return
+	const keep, step, steps = time.Minute, 15 * time.Second, 40
+	bubble(t, localacr.Config{CollectAfter: keep}, func(r *rig, _ func() net.Conn) {
+		kept := r.pushImage("a", "kept", "needed all the time")
+		push := func(name string, pause time.Duration) {
+			if !r.pushMissing("a", name, name, pause) {
+				r.Errorf("the push of %s failed", name)
 			}
-			collected.Add(int64(got.Blobs))
+			got := r.auth("HEAD", "a", "/v2/a/manifests/"+name, "", "Accept: "+typeManifest)
+			r.auth("DELETE", "a", "/v2/a/manifests/"+got.header.Get("Docker-Content-Digest"), "")
 		}
-		done <- nil
-	}()
-	var wg sync.WaitGroup
-	for worker := range 4 {
-		wg.Go(func() {
-			// The workers share layers and delete each other's images, so that
-			// blobs become idle and needed again all the time.
-			for i := 0; i < 400 && collected.Load() < 3; i++ {
-				begin := time.Now()
-				pushed := r.tryPush("a", "t", strings.Repeat("x", (i+worker)%31+1))
-				if !pushed && time.Since(begin) < keep {
-					t.Error("a push failed though it was quick")
+		var wg sync.WaitGroup
+		for worker := range 16 {
+			period := []int{6, 7, 7, 8}[worker%4]
+			wg.Go(func() {
+				for i := range steps {
+					// Two workers share each of these, and delete each other's images.
+					push(fmt.Sprintf("%d-%d-%d", worker/4, period, i%period), 0)
+					time.Sleep(step)
 				}
-				got := r.auth("HEAD", "a", "/v2/a/manifests/t", "", "Accept: "+typeManifest)
-				r.auth("DELETE", "a", "/v2/a/manifests/"+got.header.Get("Docker-Content-Digest"), "")
+			})
+		}
+		wg.Go(func() {
+			for range steps / 6 {
+				push("slow", 3*step)
+				time.Sleep(3 * step)
 			}
 		})
+		var collected localacr.Collected
+		for range steps {
+			for range 3 { // which is about as long as the pushes of a step take
+				got, err := r.Collect(r.Context())
+				if err != nil {
+					r.Error(err)
+				}
+				collected.Links += got.Links
+				collected.Blobs += got.Blobs
+			}
+			time.Sleep(step)
+		}
+		wg.Wait()
+		if collected.Links == 0 || collected.Blobs == 0 {
+			r.Errorf("collected %+v: this tested nothing", collected)
+		}
+		r.do("GET", "/v2/a/manifests/"+kept, "", "Accept: "+typeManifest).want(200)
+		r.auth("HEAD", "a", "/v2/a/blobs/"+localacr.DigestOf("", []byte("needed all the time")), "").want(200)
+		r.checked()
+	})
+}
+
+// pushMissing is tryPush by a client that uploads only what it is not told is
+// there, and pauses before the manifest.
+func (r *rig) pushMissing(repo, tag, layer string, pause time.Duration) bool {
+	for _, blob := range []string{"{}", layer} {
+		d := localacr.DigestOf("", []byte(blob))
+		if r.auth("HEAD", repo, "/v2/"+repo+"/blobs/"+d, "").status == 200 {
+			continue
+		}
+		if r.auth("POST", repo, "/v2/"+repo+"/blobs/uploads/?digest="+d, blob).status != 201 {
+			return false
+		}
 	}
-	wg.Wait()
-	stop.Store(true)
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
-	if collected.Load() == 0 {
-		t.Error("nothing was ever collected: this tested nothing")
-	}
-	t.Logf("%d blobs collected beside pushes", collected.Load())
-	r.checked()
+	time.Sleep(pause)
+	return r.tryManifest(repo, tag, "{}", layer)
 }

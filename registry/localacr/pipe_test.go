@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/acrfs/acrfs/registry/localacr"
 )
@@ -41,11 +42,14 @@ func (p *pipes) Close() error   { close(p.closed); return nil }
 func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: "pipe"} }
 
 // bubble runs test with a registry in a synctest bubble, where waiting costs no
-// time. dial is another connection to it.
+// time. It begins now, for files have the machine's time. dial is another
+// connection to it.
 func bubble(t *testing.T, cfg localacr.Config, test func(r *rig, dial func() net.Conn)) {
 	t.Helper()
 	cfg.Root = freshRoot(t)
+	now := time.Now()
 	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(time.Until(now))
 		s, err := localacr.Open(cfg)
 		if err != nil {
 			t.Fatal(err)
