@@ -22,7 +22,7 @@ func BenchmarkColdCat(b *testing.B) {
 		s := open(b)
 		b.Run(s.name, func(b *testing.B) {
 			s.seed().artifact(b, "bench", "v1", largeBlob(blob))
-			sides := []side{coldAcrfs(b, s, blob)}
+			sides := []side{coldAcrfs(b, s, blob), largerThanTheCache(b, s, blob)}
 			for _, against := range []struct {
 				key, program string
 				side         func(*testing.B, *server, fixture.Blob) side
@@ -36,9 +36,13 @@ func BenchmarkColdCat(b *testing.B) {
 				sides = append(sides, theirs)
 			}
 			took := duel(b, full(2, 1), sides...)
-			for i, theirs := range sides[1:] {
-				report(b, theirs.name, s.name, ratio(took[0], took[i+1]),
-					"%s against %s for %d MiB", seconds(took[0]), seconds(took[i+1]), blob.Size>>20)
+			for i, theirs := range sides[2:] {
+				report(b, theirs.name, s.name, ratio(took[0], took[i+2]),
+					"%s against %s for %d MiB", seconds(took[0]), seconds(took[i+2]), blob.Size>>20)
+				if theirs.name == "cold-crane" {
+					report(b, "larger-crane", s.name, ratio(took[1], took[i+2]),
+						"%s against %s for %d MiB", seconds(took[1]), seconds(took[i+2]), blob.Size>>20)
+				}
 			}
 		})
 	}
@@ -54,8 +58,10 @@ func BenchmarkColdCatOnASlowLine(b *testing.B) {
 	blob := fixture.Repeated(2, full[int64](512<<20, 64<<20))
 	root := seedLocalACR(b, func(s seeder) { s.artifact(b, "bench", "v1", largeBlob(blob)) })
 	s := startLocalACR(b, localacr.Config{Root: root, Latency: 30 * time.Millisecond, Bandwidth: 25 << 20})
-	took := duel(b, full(2, 1), coldAcrfs(b, s, blob), coldCrane(b, s, blob))
-	report(b, "slow-crane", "", ratio(took[0], took[1]), "%s against %s for %d MiB", seconds(took[0]), seconds(took[1]), blob.Size>>20)
+	took := duel(b, full(2, 1), coldAcrfs(b, s, blob), largerThanTheCache(b, s, blob), coldCrane(b, s, blob))
+	for i, key := range []string{"slow-crane", "larger-slow-crane"} {
+		report(b, key, "", ratio(took[i], took[2]), "%s against %s for %d MiB", seconds(took[i]), seconds(took[2]), blob.Size>>20)
+	}
 }
 
 // coldAcrfs is a fresh mount with an empty cache, and cat.
@@ -68,6 +74,16 @@ func coldAcrfs(b *testing.B, s *server, blob fixture.Blob) side {
 			m.unmount()
 			os.RemoveAll(m.cache)
 		}
+	}}
+}
+
+// largerThanTheCache is the same with a blob that the cache cannot hold, as most
+// of a large model's layers are on a small disk.
+func largerThanTheCache(b *testing.B, s *server, blob fixture.Blob) side {
+	return side{"acrfs, larger than the cache", func() (func() error, func()) {
+		m := mountServer(b, s, "--log-level", "error", "--cache-size", fmt.Sprint(blob.Size/4))
+		path := m.path("bench/_tags/v1/large.bin")
+		return func() error { return execute("", "cat", path) }, m.unmount
 	}}
 }
 
