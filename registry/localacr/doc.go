@@ -116,10 +116,10 @@ distribution spec wants of tags/list?n=0; a cursor of a list by time that was
 never given out is 404; without n the Link says 100; a read lock answers 405 as
 the other locks do; blobs may be uploaded into a write-locked repository, and
 neither manifests pushed nor blobs deleted; re-pushing a known manifest sets its
-lastUpdateTime and keeps its createdTime; a locked referrer protects its
-subject; a repository that is locked against deletion goes with its last
-manifest; an access token that was given for another one ends with it; sha512 is
-taken.
+lastUpdateTime and keeps its createdTime; an index may name blobs instead of
+manifests, as BuildKit's cache does; a locked referrer protects its subject; a
+repository that is locked against deletion goes with its last manifest; an
+access token that was given for another one ends with it; sha512 is taken.
 
 # Time and waits
 

@@ -97,7 +97,7 @@ func (e edit) putManifest(repo string, p parsedManifest, m manifestRecord) error
 			e.put(bucketManifest, k, &m),
 			e.countUp(repo, 0, 0, now))
 	}
-	for _, d := range p.blobs() {
+	for _, d := range p.uses() {
 		if err := e.mark(bucketBlobUse, key(repo, d, p.digest)); err != nil {
 			return err
 		}
@@ -135,7 +135,7 @@ func (e edit) deleteManifest(repo, digest string, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	for _, d := range p.blobs() {
+	for _, d := range p.uses() {
 		if err := e.remove(bucketBlobUse, key(repo, d, digest)); err != nil {
 			return err
 		}

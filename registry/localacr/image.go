@@ -67,15 +67,13 @@ func (st *store) place(ctx context.Context, repo string, p parsedManifest, tags 
 }
 
 // describe makes a manifest's record, and fails with all the blobs and
-// children that the repository lacks; a blob whose file is damaged is one.
+// children that the repository lacks; a blob whose file is damaged is one. A
+// child may be a blob: BuildKit's cache is an index of layers and a config.
 func (v view) describe(files files, repo string, p parsedManifest) (manifestRecord, error) {
 	m := manifestRecord{MediaType: p.mediaType, Size: int64(len(p.data)), Attributes: unlocked}
 	var missing []string
 	for _, digest := range p.required() {
-		b, ok, err := v.blob(repo, digest)
-		if err == nil && ok {
-			ok, err = files.whole(digest, b.Size)
-		}
+		_, ok, err := v.wholeBlob(files, repo, digest)
 		if err != nil {
 			return m, err
 		}
@@ -86,6 +84,9 @@ func (v view) describe(files files, repo string, p parsedManifest) (manifestReco
 	total := int64(0)
 	for _, d := range p.Manifests {
 		child, ok, err := v.manifest(repo, d.Digest)
+		if err == nil && !ok {
+			child.ImageSize, ok, err = v.wholeBlob(files, repo, d.Digest)
+		}
 		if err != nil {
 			return m, err
 		}
@@ -116,6 +117,16 @@ func (v view) describe(files files, repo string, p parsedManifest) (manifestReco
 		m.Subject = p.Subject.Digest
 	}
 	return m, nil
+}
+
+// wholeBlob returns the size of a blob that the repository has, if its file is
+// not damaged.
+func (v view) wholeBlob(files files, repo, digest string) (size int64, ok bool, err error) {
+	b, ok, err := v.blob(repo, digest)
+	if err == nil && ok {
+		ok, err = files.whole(digest, b.Size)
+	}
+	return b.Size, ok, err
 }
 
 // configLimit is the largest image config that is looked into.

@@ -91,7 +91,7 @@ func parseManifest(mediaType string, data []byte, want string) (parsedManifest, 
 	if p.MediaType != "" && p.MediaType != p.mediaType {
 		return p, fmt.Errorf("mediaType %q differs from the Content-Type", p.MediaType)
 	}
-	for _, d := range slices.Concat(p.blobs(), p.children(), p.subjects()) {
+	for _, d := range slices.Concat(p.uses(), p.subjects()) {
 		if !validDigest(d) {
 			return p, fmt.Errorf("%q is not a digest", d)
 		}
@@ -173,6 +173,10 @@ func (p parsedManifest) children() []string {
 	}
 	return distinct(ds)
 }
+
+// uses are all that is kept for the manifest's sake if it is a blob: an index's
+// children may be some.
+func (p parsedManifest) uses() []string { return distinct(slices.Concat(p.blobs(), p.children())) }
 
 func (p parsedManifest) subjects() []string {
 	if p.Subject == nil {

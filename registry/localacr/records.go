@@ -18,7 +18,7 @@ import (
 //	manifest-bytes  REPO DIGEST                   the manifest as it was pushed
 //	referrer        REPO SUBJECT DIGEST           -, the subject need not exist
 //	blob            REPO DIGEST                   blobRecord: the repository has this blob
-//	blob-use        REPO BLOB MANIFEST            -, the manifest needs this blob
+//	blob-use        REPO BLOB MANIFEST            -, the manifest needs this, if it is a blob
 //	holder          BLOB REPO                     -, the file is needed as long as there is one
 var (
 	bucketSettings      = []byte("settings")

@@ -126,7 +126,7 @@ func (v view) check() error {
 		if err != nil {
 			return fmt.Errorf("manifest %s@%s is damaged: %w", repo, digest, err)
 		}
-		for _, d := range p.blobs() {
+		for _, d := range p.uses() {
 			uses++
 			if v.tx.Bucket(bucketBlobUse).Get(key(repo, d, digest)) == nil {
 				return fmt.Errorf("manifest %s@%s does not protect its blob %s", repo, digest, d)
