@@ -9,6 +9,7 @@ import (
 	"time"
 
 	fusefs "github.com/hanwen/go-fuse/v2/fs"
+	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 )
 
@@ -22,7 +23,7 @@ const ioctlRefresh = 'a'<<8 | 0xac
 const notifyLimit = 2 * time.Second
 
 // Refresh asks whoever serves the mount at this path to forget every listing
-// and property.
+// and property. Only root, who mounted it and the owner of its files may.
 func Refresh(mountpoint string) error {
 	dir, err := os.Open(mountpoint)
 	if err != nil {
@@ -33,6 +34,9 @@ func Refresh(mountpoint string) error {
 	if errors.Is(err, syscall.ENOTTY) || errors.Is(err, syscall.EINVAL) {
 		return fmt.Errorf("%s is not an acrfs mount", mountpoint)
 	}
+	if errors.Is(err, syscall.EPERM) {
+		return fmt.Errorf("%s: only root, who mounted it and the owner of its files may refresh it", mountpoint)
+	}
 	return err
 }
 
@@ -40,8 +44,19 @@ func (d *componentDir) Ioctl(ctx context.Context, f fusefs.FileHandle, cmd uint3
 	if cmd != ioctlRefresh {
 		return 0, syscall.ENOTTY
 	}
+	if !d.t.mayRefresh(ctx) {
+		return 0, syscall.EPERM // without a line in the log, which anybody could fill
+	}
 	d.t.refresh()
 	return 0, 0
+}
+
+// mayRefresh tells whether the caller may have everything asked anew, with the
+// credential of who mounted and at the cost of all others. The kernel asks for no
+// right: whoever may open a directory may send the request.
+func (t *tree) mayRefresh(ctx context.Context) bool {
+	caller, ok := fuse.FromContext(ctx)
+	return ok && (caller.Uid == 0 || caller.Uid == uint32(os.Getuid()) || caller.Uid == t.uid)
 }
 
 // refresh forgets, and has the kernel forget the names it holds.

@@ -2,8 +2,12 @@ package fs
 
 import (
 	"net/http"
+	"os"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
 
 	"github.com/acrfs/acrfs/registry"
 )
@@ -42,4 +46,27 @@ func TestOthersChangesShowAfterTheTTL(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.run(`end=$((SECONDS+20)); while stat $R/_tags/v2 >/dev/null 2>&1; do [ $SECONDS -lt $end ] || exit 1; sleep 0.1; done`)
+}
+
+// TestOnlyTheOwnerRefreshes: with AllowOther anybody could have the registry asked
+// again and again by the credential of who mounted.
+func TestOnlyTheOwnerRefreshes(t *testing.T) {
+	const owner, other = 12345, 12346
+	cfg, err := Config{Registry: &lateRegistry{}, Cache: newStore(t), UID: new(uint32(owner)), AllowOther: true}.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr := newTree(cfg)
+	t.Cleanup(tr.life.close)
+	for _, row := range []struct {
+		uid  uint32
+		want syscall.Errno
+	}{{0, 0}, {uint32(os.Getuid()), 0}, {owner, 0}, {other, syscall.EPERM}} {
+		before := tr.epoch.Load()
+		caller := fuse.NewContext(t.Context(), &fuse.Caller{Owner: fuse.Owner{Uid: row.uid}})
+		_, errno := tr.root.Ioctl(caller, nil, ioctlRefresh, 0, nil, nil)
+		if forgot := tr.epoch.Load() != before; errno != row.want || forgot != (errno == 0) {
+			t.Errorf("uid %d: errno %d, forgot %t; want errno %d", row.uid, errno, forgot, row.want)
+		}
+	}
 }

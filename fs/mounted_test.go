@@ -79,12 +79,7 @@ func mounted(t *testing.T, cfg Config) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { w.client.Close() })
-	store, err := cache.Open(cache.Config{Dir: t.TempDir(), Size: 1 << 30})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { store.Close() })
-	cfg.Registry, cfg.Cache, cfg.Logger = w.client, store, logger
+	cfg.Registry, cfg.Cache, cfg.Logger = w.client, newStore(t), logger
 	m, err := Mount(w.dir, cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -100,6 +95,17 @@ func mounted(t *testing.T, cfg Config) *world {
 		}
 	})
 	return w
+}
+
+// newStore is a cache of a test's own.
+func newStore(t *testing.T) *cache.Cache {
+	t.Helper()
+	store, err := cache.Open(cache.Config{Dir: t.TempDir(), Size: 1 << 30})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { store.Close() })
+	return store
 }
 
 // path is below the mount.

@@ -13,7 +13,6 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/acrfs/acrfs/cache"
 	"github.com/acrfs/acrfs/registry"
 )
 
@@ -156,14 +155,9 @@ func (l *lateRegistry) Delete(context.Context, registry.Ref) error {
 // TestSignatureThatGoesALittleLateIsRemoved: a registry that has deleted the subject
 // may take a moment to tell of its referrers.
 func TestSignatureThatGoesALittleLateIsRemoved(t *testing.T) {
-	store, err := cache.Open(cache.Config{Dir: t.TempDir(), Size: 1 << 30})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { store.Close() })
 	var auditLog lockedBuffer
 	late := &lateRegistry{}
-	cfg, err := Config{Registry: late, Cache: store, Writable: &Writable{Audit: &auditLog}}.withDefaults()
+	cfg, err := Config{Registry: late, Cache: newStore(t), Writable: &Writable{Audit: &auditLog}}.withDefaults()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,7 +16,8 @@ func newRefresh() *cobra.Command {
 		Short: "Forget every listing, so that the next look asks the registry",
 		Long: `refresh makes a mount forget what it knows about repositories, tags and
 properties, whatever --metadata-ttl says. Content stays cached: it is named by
-its digest and never changes.`,
+its digest and never changes. Root may refresh a mount, who mounted it, and the
+owner of its files (--uid).`,
 		Example: `  acrfs refresh /mnt/acr`,
 		Args:    wantArgs(1, 1, "acrfs refresh /mnt/acr"),
 		RunE: func(cmd *cobra.Command, args []string) error {
