@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"syscall"
 	"time"
 )
 
@@ -22,11 +23,31 @@ type webServer struct {
 // listen starts to serve handler on address, with https when config is not
 // nil. A port of 0 becomes a free one. flag is where the address came from.
 func listen(ctx context.Context, flag, address string, handler http.Handler, config *tls.Config, logger *slog.Logger) (*webServer, error) {
+	listener, err := bind(ctx, flag, address)
+	if err != nil {
+		return nil, err
+	}
+	return serveOn(listener, handler, config, logger), nil
+}
+
+// bind is the first half of listen: clients can connect, and wait for serveOn.
+func bind(ctx context.Context, flag, address string) (net.Listener, error) {
 	var lc net.ListenConfig
 	listener, err := lc.Listen(ctx, "tcp", address)
-	if err != nil {
-		return nil, fmt.Errorf("--%s %s: %w", flag, address, err)
+	if err == nil {
+		return listener, nil
 	}
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("--%s %s: the port is in use; want another one, or 0 for any that is free", flag, address)
+	}
+	if whole := (*net.OpError)(nil); errors.As(err, &whole) {
+		err = whole.Err // without the address, once more
+	}
+	return nil, fmt.Errorf("--%s %s: %w", flag, address, err)
+}
+
+// serveOn is the second half of listen. It takes the listener over.
+func serveOn(listener net.Listener, handler http.Handler, config *tls.Config, logger *slog.Logger) *webServer {
 	w := &webServer{
 		address: listener.Addr().String(),
 		scheme:  "http",
@@ -51,7 +72,7 @@ func listen(ctx context.Context, flag, address string, handler http.Handler, con
 	if config != nil {
 		w.scheme = "https"
 	}
-	return w, nil
+	return w
 }
 
 // url is where a program on this machine finds the server.

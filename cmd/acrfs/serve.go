@@ -59,6 +59,12 @@ func serve(ctx context.Context, flags *serveFlags, stdout, stderr io.Writer) (er
 		return err
 	}
 	defer closeLog()
+	// First, since filling the registry may take long.
+	listener, err := bind(ctx, "listen", flags.listen)
+	if err != nil {
+		return err
+	}
+	defer listener.Close() // for when it is never served
 	config, err := flags.tls()
 	if err != nil {
 		return err
@@ -76,10 +82,7 @@ func serve(ctx context.Context, flags *serveFlags, stdout, stderr io.Writer) (er
 	signal.Notify(collect, syscall.SIGUSR1)
 	defer signal.Stop(collect)
 
-	web, err := listen(ctx, "listen", flags.listen, server, config, logger)
-	if err != nil {
-		return err
-	}
+	web := serveOn(listener, server, config, logger)
 	fmt.Fprintf(stdout, "serving %s, data in %s, auth %s\n", web.url(), flags.root, &flags.auth)
 	if flags.tlsSelfSigned != "" {
 		fmt.Fprintf(stdout, "clients trust it with %s\n", filepath.Join(flags.tlsSelfSigned, "ca.pem"))

@@ -51,6 +51,26 @@ func TestServeKeepsItsDataInTheUsersDataDirectory(t *testing.T) {
 	}
 }
 
+// Whoever starts it twice learns so in one line and at once, not when all is
+// imported.
+func TestServeSaysFirstThatItsPortIsTaken(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	address := taken.Addr().String()
+	root := filepath.Join(t.TempDir(), "root")
+	stdout, stderr, status := runHere(t, "serve", "--listen", address, "--root", root, "--seed", "--import", filepath.Join(root, "none"))
+	want := "acrfs serve: --listen " + address + ": the port is in use; want another one, or 0 for any that is free\n"
+	if status != exitFailed || stderr != want || stdout != "" {
+		t.Errorf("status %d, it said %q, %q, want %q", status, stdout, stderr, want)
+	}
+	if _, err := os.Stat(root); err == nil {
+		t.Error("the data directory was made")
+	}
+}
+
 func TestServeFinishesRunningRequests(t *testing.T) {
 	p, url := serveSeeded(t, "--latency", "2s")
 	answered := make(chan error, 1)
