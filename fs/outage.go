@@ -2,6 +2,7 @@ package fs
 
 import (
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -13,8 +14,8 @@ import (
 // cached is answered at once.
 const outageMemory = 5 * time.Second
 
-// outage remembers that the registry did not answer. The zero value is a
-// registry that does.
+// outage remembers that the registry did not answer anything. The zero value is
+// a registry that does.
 type outage struct {
 	mu    sync.Mutex // guards what follows
 	err   error
@@ -27,13 +28,10 @@ func (o *outage) ask(question func() error) error {
 		return err
 	}
 	err := question()
-	var answer *registry.Error
-	silent := errors.As(err, &answer) && answer.Status == 0 &&
-		(errors.Is(err, registry.ErrUnavailable) || errors.Is(err, registry.ErrTimeout))
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	switch {
-	case silent:
+	case silent(err):
 		o.err, o.until = err, time.Now().Add(outageMemory)
 	case err == nil:
 		o.err = nil
@@ -41,18 +39,28 @@ func (o *outage) ask(question func() error) error {
 	return err
 }
 
-// known is the remembered failure, nil when the registry may be asked.
+// known is the remembered failure, nil when the registry may be asked. It says
+// that it was of another question.
 func (o *outage) known() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if time.Now().Before(o.until) {
-		return o.err
+	if o.err == nil || !time.Now().Before(o.until) {
+		return nil
 	}
-	return nil
+	return fmt.Errorf("not asked, as another question had no answer a moment ago: %w", o.err)
 }
 
-// unanswered tells whether an error means that the registry gave no answer,
-// rather than that its answer was no.
+// silent tells whether nobody answered, so that any other question would have no
+// answer either. A fault of the server or an answer that cannot be read is of one
+// item, which may be all that is wrong.
+func silent(err error) bool {
+	var failed *registry.Error
+	return errors.As(err, &failed) && failed.Silent
+}
+
+// unanswered tells whether an error leaves the question open, by silence or by an
+// answer of no use: then what was known before is the best there is. Against
+// any other answer nothing older is believed.
 func unanswered(err error) bool {
 	return errors.Is(err, registry.ErrUnavailable) || errors.Is(err, registry.ErrTimeout) || errors.Is(err, registry.ErrThrottled)
 }

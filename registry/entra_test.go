@@ -263,6 +263,10 @@ func TestIdentityOutOfReachIsNotARefusal(t *testing.T) {
 		if !errors.Is(err, row.want) || errors.Is(err, ErrDenied) != (row.want == ErrDenied) {
 			t.Errorf("%s: got %v, want %v", name, err, row.want)
 		}
+		var ours *Error
+		if !errors.As(err, &ours) || ours.Silent == errors.Is(err, ErrDenied) {
+			t.Errorf("%s: got %+v; out of reach is silence, and a refusal is none", name, ours)
+		}
 	}
 	late := &entraError{cause: context.DeadlineExceeded, late: true}
 	if got := kindOfEntra(late); got != ErrTimeout {

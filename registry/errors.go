@@ -52,6 +52,7 @@ type Error struct {
 	Message string // the registry's sentence, or ours; may be empty
 	Kind    error  // one of the sentinels above; nil when the caller's context ended
 	Login   bool   // it was the login that failed, not what it was for
+	Silent  bool   // nobody answered, or not to the end: the registry, or who was to log us in
 	Err     error  // the cause; may be nil
 }
 
@@ -88,21 +89,26 @@ func (e *Error) Unwrap() []error {
 }
 
 // failure gives an error without an answer its operation and its kind. ctx is
-// the caller's context, inner ours below it.
+// the caller's context, inner ours below it. One that is too long is no silence.
 func (c *Client) failure(ctx, inner context.Context, op string, err error) error {
 	var ours *Error
 	switch {
 	case ctx.Err() != nil:
 		return &Error{Op: op, Err: ctx.Err()}
 	case errors.As(err, &ours):
-		return &Error{Op: op, Kind: ours.Kind, Err: err}
+		return &Error{Op: op, Kind: ours.Kind, Silent: ours.Silent, Err: err}
+	case errors.Is(err, errTooLong):
+		return &Error{Op: op, Kind: ErrUnavailable, Err: err}
+	}
+	silence := &Error{Op: op, Message: "no answer from " + c.Host(), Kind: ErrUnavailable, Silent: true, Err: err}
+	switch {
 	case errors.Is(err, errStalled):
-		return &Error{Op: op, Message: "no answer from " + c.Host(), Kind: ErrTimeout, Err: err}
+		silence.Kind = ErrTimeout
 	case inner.Err() != nil:
 		c.transports.closeIdle()
-		return &Error{Op: op, Message: "no answer from " + c.Host(), Kind: ErrTimeout, Err: context.Cause(inner)}
+		silence.Kind, silence.Err = ErrTimeout, context.Cause(inner)
 	}
-	return &Error{Op: op, Message: "no answer from " + c.Host(), Kind: ErrUnavailable, Err: err}
+	return silence
 }
 
 // broken is an answer that no working registry gives.

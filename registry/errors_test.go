@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 	"unicode"
 )
 
@@ -35,6 +36,62 @@ func TestErrorsKeepTheirKindAndReadWell(t *testing.T) {
 		if row.text != "" && err.Error() != "far away: "+row.text {
 			t.Errorf("got %q, want %q", err, row.text)
 		}
+	}
+}
+
+// TestSilenceIsNoAnswerAtAll, by which a caller tells a registry that is out of
+// reach from one item of it that is broken.
+func TestSilenceIsNoAnswerAtAll(t *testing.T) {
+	f, realm := newPlain(t), newFake(t)
+	hang := make(chan struct{})
+	t.Cleanup(func() { close(hang) })
+	at := func(path string, h http.HandlerFunc) string {
+		f.on("GET /v2/"+path, h)
+		f.on("HEAD /v2/"+path, h)
+		return path
+	}
+	elsewhere := func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="`+realm.URL+`/`+r.URL.Path[len("/v2/"):len("/v2/x")]+`"`)
+		w.WriteHeader(http.StatusUnauthorized)
+	}
+	realm.on("GET /a", cut)
+	realm.on("GET /b", reply(503, ""))
+	for name, row := range map[string]struct {
+		path   string // of tags or of a manifest
+		silent bool
+	}{
+		"connection cut": {at("r/tags/list", cut), true},
+		"body that breaks off": {at("s/tags/list", func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Length", "9")
+			w.Write([]byte("{"))
+		}), true},
+		"no body within the time":    {at("t/tags/list", func(w http.ResponseWriter, r *http.Request) { w.(http.Flusher).Flush(); <-hang }), true},
+		"silent token service":       {at("a/tags/list", elsewhere), true},
+		"token service with a fault": {at("b/tags/list", elsewhere), false},
+		"fault":                      {at("c/tags/list", reply(500, "")), false},
+		"none of this name":          {at("d/tags/list", reply(404, "")), false},
+		"not JSON":                   {at("e/tags/list", reply(200, "<html>")), false},
+		"a Link that leads away":     {at("f/tags/list", reply(200, `{"tags":[]}`, "Link", `<http://elsewhere.example/>; rel="next"`)), false},
+		"a longer manifest than any": {at("g/manifests/v1", reply(200, strings.Repeat(" ", maxManifest+1))), false},
+		"a blob that tells no size":  {at("h/blobs/"+someDigest, func(w http.ResponseWriter, r *http.Request) { w.(http.Flusher).Flush() }), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newClient(t, f.URL, func(c *Config) { c.MetadataTimeout = 300 * time.Millisecond })
+			repo, what, _ := strings.Cut(row.path, "/")
+			var err error
+			switch what, _, _ := strings.Cut(what, "/"); what {
+			case "tags":
+				_, err = collect(c.Tags(t.Context(), repo, ListOptions{}))
+			case "manifests":
+				_, _, err = c.Manifest(t.Context(), Ref{Repository: repo, Tag: "v1"})
+			default:
+				_, err = c.BlobSize(t.Context(), repo, someDigest)
+			}
+			var ours *Error
+			if !errors.As(err, &ours) || ours.Silent != row.silent || strings.Contains(err.Error(), "no answer from") != row.silent {
+				t.Errorf("got %+v, want silent %v", err, row.silent)
+			}
+		})
 	}
 }
 

@@ -92,7 +92,8 @@ func (l *logins) refreshToken(ctx context.Context, op string, how login, entra *
 func (l *logins) exchange(ctx context.Context, op string, how login, entra *Entra) (refresh, error) {
 	value, err := entra.token(ctx, "")
 	if err != nil {
-		return refresh{}, &Error{Op: op, Message: "no token from Microsoft Entra", Kind: kindOfEntra(err), Login: true, Err: err}
+		kind := kindOfEntra(err)
+		return refresh{}, &Error{Op: op, Message: "no token from Microsoft Entra", Kind: kind, Login: true, Silent: kind != ErrDenied, Err: err}
 	}
 	r, err := l.exchangeOnce(ctx, op, how, entra, value)
 	if !errors.Is(err, ErrDenied) {

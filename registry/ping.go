@@ -60,13 +60,13 @@ func schemeHint(c *Client, err error) error {
 	switch {
 	case !errors.As(err, &ours):
 	case errors.Is(err, http.ErrSchemeMismatch):
-		return &Error{Op: ours.Op, Message: "it speaks plain http; write http://" + c.Host(), Kind: ErrUnavailable}
+		return &Error{Op: ours.Op, Message: "it speaks plain http; write http://" + c.Host(), Kind: ErrUnavailable, Silent: true}
 	case errors.As(err, &dns) && dns.IsNotFound:
 		hint := "there is no host " + c.endpoint.Hostname() + "; check the name"
 		if !strings.Contains(c.endpoint.Host, ".") {
 			hint += ", or write " + c.endpoint.Hostname() + ".azurecr.io" // Azure's tools take the name alone
 		}
-		return &Error{Op: ours.Op, Message: hint, Kind: ErrUnavailable}
+		return &Error{Op: ours.Op, Message: hint, Kind: ErrUnavailable, Silent: true}
 	}
 	return err
 }

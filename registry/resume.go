@@ -120,7 +120,7 @@ func (r *blobReader) reopen(cause error) error {
 		return &Error{Op: r.op, Err: r.ctx.Err()}
 	}
 	if r.budget <= 0 {
-		return &Error{Op: r.op, Message: fmt.Sprintf("the blob broke off at byte %d", r.off), Kind: kindOfBreak(cause), Err: withoutURL(cause)}
+		return &Error{Op: r.op, Message: fmt.Sprintf("the blob broke off at byte %d", r.off), Kind: kindOfBreak(cause), Silent: true, Err: withoutURL(cause)}
 	}
 	r.budget--
 	if r.idle > 0 {
