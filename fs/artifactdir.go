@@ -247,7 +247,7 @@ func (d *artifactDir) contentsOf(ctx context.Context, at *fusefs.Inode, dir stri
 	switch {
 	case err == nil:
 		return d.list(at, dir, a), nil
-	case d.ghost(ctx, err):
+	case d.ghost(ctx, err), d.neverPushed(err):
 		return contents{id: firstID}, nil
 	case d.t.writable != nil && unreadable(err):
 		d.t.hidden.hide(d.where(), d.hidingFor(digest.Digest(d.bound())), unseen)
@@ -273,6 +273,32 @@ func (d *artifactDir) ghost(ctx context.Context, err error) bool {
 		d.repo.noteIfLast(ctx, own)
 	}
 	return true
+}
+
+// neverPushed tells whether the artifact is missing because an index points to it
+// and it was not pushed with it, as mirrors do that leave platforms out. A registry
+// that cannot list manifests has these in _manifests; the directory is empty.
+func (d *artifactDir) neverPushed(err error) bool {
+	answer, _ := errors.AsType[*registry.Error](err)
+	listed := d.repo.manifests.last()
+	if d.tag != "" || answer == nil || answer.Code != "MANIFEST_UNKNOWN" || listed == nil {
+		return false
+	}
+	dgst, _ := parseDigest(d.name)
+	e, ok := listed.value.find(dgst)
+	return ok && e.updated == 0 && len(e.tags) == 0
+}
+
+func (d *artifactDir) gone(ctx context.Context) bool {
+	var gone bool
+	var err error
+	if d.tag != "" {
+		gone, err = lacks(ctx, d.repo.tags, func(l tagList) bool { _, ok := l.find(d.tag); return ok })
+	} else {
+		dgst, _ := parseDigest(d.name)
+		gone, err = lacks(ctx, d.repo.manifests, func(l *manifestList) bool { _, ok := l.find(dgst); return ok })
+	}
+	return gone || errors.Is(err, errNotFound) && d.t.unlists(ctx, d.repo.name)
 }
 
 func (d *artifactDir) list(at *fusefs.Inode, dir string, a *artifact) contents {

@@ -74,3 +74,5 @@ func (d *blobsDir) known() (contents, bool) { return contents{id: firstID}, true
 func (d *blobsDir) contents(ctx context.Context) (contents, error) {
 	return contents{id: firstID}, nil
 }
+
+func (d *blobsDir) gone(ctx context.Context) bool { return d.t.unlists(ctx, d.repo.name) }

@@ -193,6 +193,14 @@ func (d *componentDir) contents(ctx context.Context) (contents, error) {
 	return d.list(view, comp), nil
 }
 
+func (d *componentDir) gone(ctx context.Context) bool { return d.t.unlists(ctx, d.path) }
+
+// unlists tells whether the catalog is without a component.
+func (t *tree) unlists(ctx context.Context, path string) bool {
+	gone, _ := lacks(ctx, t.catalog, func(c *catalog) bool { return c.components[path] != nil })
+	return gone
+}
+
 // list shows comp, which is of the view.
 func (d *componentDir) list(view catalogView, comp *component) contents {
 	var own []string

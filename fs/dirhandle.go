@@ -2,9 +2,12 @@ package fs
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	fusefs "github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -50,6 +53,19 @@ type lister interface {
 	known() (contents, bool)
 	// contents returns them, or an error, but never a part.
 	contents(ctx context.Context) (contents, error)
+	// gone tells, of a directory whose contents were not found, whether what lists
+	// it does not have it now, either.
+	gone(ctx context.Context) bool
+}
+
+// lacks tells whether a listing that can be trusted now has an item no more: one
+// from a moment ago if that lacks it already, or else a new one.
+func lacks[T any](ctx context.Context, l *listing[T], has func(T) bool) (bool, error) {
+	s, err := l.since(ctx, time.Now().Add(-time.Second))
+	if err == nil && has(s.value) {
+		s, err = l.since(ctx, time.Now())
+	}
+	return err == nil && !has(s.value), err
 }
 
 // What the kernel's own copy of a directory holds: an id of contents, or one
@@ -148,15 +164,8 @@ const dots = 2
 
 func (h *dirHandle) Readdirent(ctx context.Context) (*fuse.DirEntry, syscall.Errno) {
 	if !h.loaded {
-		ctx, done := h.d.t.opContext(ctx)
-		defer done()
-		c, err := h.l.contents(ctx)
-		if err != nil {
+		if err := h.load(ctx); err != nil {
 			return nil, h.d.t.fail("readdir", h.l.where(), err)
-		}
-		h.contents, h.loaded = c, true
-		if h.shared {
-			h.d.copy.settle(c.id)
 		}
 	}
 	if h.next >= dots+h.contents.n {
@@ -177,6 +186,26 @@ func (h *dirHandle) Readdirent(ctx context.Context) (*fuse.DirEntry, syscall.Err
 	h.next++
 	e.Off = uint64(h.next)
 	return &e, 0
+}
+
+// load gets the contents. That they do not exist is an error only where something
+// else is wrong than that they are gone: libc takes ENOENT of a readdir for the end
+// of the directory, and programs that keep a copy would empty theirs.
+func (h *dirHandle) load(ctx context.Context) error {
+	ctx, done := h.d.t.opContext(ctx)
+	defer done()
+	c, err := h.l.contents(ctx)
+	if errors.Is(err, errNotFound) && !h.l.gone(ctx) {
+		err = fmt.Errorf("%w: %w", errMissing, err)
+	}
+	if err != nil {
+		return err
+	}
+	h.contents, h.loaded = c, true
+	if h.shared {
+		h.d.copy.settle(c.id)
+	}
+	return nil
 }
 
 func (h *dirHandle) Seekdir(ctx context.Context, off uint64) syscall.Errno {

@@ -18,6 +18,7 @@ var (
 	errNotAllowed  = errors.New("not a change that a registry has") // create, rename, chmod …
 	errKilled      = errors.New("the file's content was found to be corrupt")
 	errInterrupted = errors.New("the caller was interrupted")
+	errMissing     = errors.New("it was listed, but the registry does not have it")
 	errNoData      = errors.New("no such attribute")
 	errTooBig      = errors.New("attribute value over 64 KiB")
 )
@@ -30,6 +31,7 @@ var errnos = []struct {
 	errno syscall.Errno
 }{
 	{errInterrupted, syscall.EINTR},
+	{errMissing, syscall.EIO},          // of a readdir only; see dirHandle.load
 	{errKilled, syscall.ESTALE},        // on open only: the VFS then looks the path up again
 	{cache.ErrChanged, syscall.ESTALE}, // on open as well: the file that is found then is verified again
 	{cache.ErrCorrupt, syscall.EIO},

@@ -44,3 +44,5 @@ func (d *folderDir) known() (contents, bool) { return d.top.knownIn(&d.Inode, d.
 func (d *folderDir) contents(ctx context.Context) (contents, error) {
 	return d.top.contentsOf(ctx, &d.Inode, d.path)
 }
+
+func (d *folderDir) gone(ctx context.Context) bool { return d.top.gone(ctx) }

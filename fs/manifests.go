@@ -120,6 +120,8 @@ func (d *manifestsDir) contents(ctx context.Context) (contents, error) {
 	return d.list(s), nil
 }
 
+func (d *manifestsDir) gone(ctx context.Context) bool { return d.t.unlists(ctx, d.repo.name) }
+
 func (d *manifestsDir) listAhead() {
 	d.t.repositoryListed(d.repo.name, &d.t.manifestsWalk, func(r *repository) error {
 		if tags := r.tags.last(); tags != nil && tags.value.withoutDigests() {

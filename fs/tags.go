@@ -120,6 +120,8 @@ func (d *tagsDir) contents(ctx context.Context) (contents, error) {
 	return d.list(s), nil
 }
 
+func (d *tagsDir) gone(ctx context.Context) bool { return d.t.unlists(ctx, d.repo.name) }
+
 func (d *tagsDir) listAhead() {
 	d.t.repositoryListed(d.repo.name, &d.t.tagsWalk, func(r *repository) error {
 		_, err := r.tags.get(d.t.life.ctx)

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/acrfs/acrfs/integration/fixture"
 )
@@ -108,26 +110,114 @@ func TestRsyncSeesContentThatChangedUnderTheSameNameAndSize(t *testing.T) {
 	})
 }
 
-// TestRsyncDeletesNothingWhenAListingFails backs up while the registry's
-// answers break off.
+// TestRsyncDeletesNothingWhenAListingFails backs up while the registry answers
+// badly for what it lists: with an error, or that it knows nothing of it. To
+// programs the latter is an empty directory, if they are told so.
 func TestRsyncDeletesNothingWhenAListingFails(t *testing.T) {
 	needTools(t, "rsync")
+	ofManifests := both(about("/app/manifests/sha256:"), isGet)
+	for _, row := range []struct {
+		name    string
+		strikes match
+		do      misdeed
+	}{
+		{"tags refused", listing("tags"), answer(400, "BROKEN")},
+		{"tags missing", listing("tags"), answer(404, "NAME_UNKNOWN")},
+		{"manifests missing", listing("manifests"), answer(404, "NAME_UNKNOWN")},
+		{"catalog missing", listing("catalog"), answer(404, "NAME_UNKNOWN")},
+		{"an artifact missing", ofManifests, answer(404, "MANIFEST_UNKNOWN")},
+		{"no registry there", always, noSuchPage},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			onEveryServer(t, func(t *testing.T, s *server) {
+				if s.name == "distribution" && strings.HasSuffix(row.name, "s missing") {
+					t.Skip("it has no list of manifests, and 404 is its list of no tags")
+				}
+				for _, tag := range []string{"v1", "v2", "v3"} {
+					push(t, s, "app", tag, fixture.Files("file", tag))
+				}
+				backup := t.TempDir()
+				m := mountServer(t, s)
+				rsync(t, m.dir, backup)
+				m.unmount()
+				before := filesBelow(t, backup)
+
+				m = mountServer(t, s)
+				s.gate.add(row.strikes, row.do)
+				if r := run(t, "rsync", "-aH", "--delete", m.dir+"/", backup+"/"); r.code == 0 {
+					t.Errorf("rsync of a broken listing succeeded: %s", r)
+				}
+				if diff := cmp.Diff(before, filesBelow(t, backup)); diff != "" {
+					t.Errorf("the backup after a broken listing (-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
+// noSuchPage is what a web server or load balancer answers whose registry is away.
+func noSuchPage(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
+	http.Error(w, "default backend - 404", http.StatusNotFound)
+}
+
+// TestRsyncSeesWhatIsGone: what the registry no longer lists leaves the backup.
+func TestRsyncSeesWhatIsGone(t *testing.T) {
+	needTools(t, "rsync")
 	onEveryServer(t, func(t *testing.T, s *server) {
-		for _, tag := range []string{"v1", "v2", "v3"} {
-			push(t, s, "app", tag, fixture.Files("file", tag))
-		}
+		kept, gone := fixture.Files("file", "kept"), fixture.Files("file", "gone")
+		push(t, s, "app", "v1", kept)
+		push(t, s, "app", "v2", gone)
 		backup := t.TempDir()
-		m := mountServer(t, s)
-		rsync(t, m.path("app/_tags"), backup)
+		m := mountServer(t, s, "--metadata-ttl=1h")
+		rsync(t, m.dir, backup)
 		m.unmount()
 
-		s.gate.add(listing("tags"), answer(400, "BROKEN"))
-		m = mountServer(t, s)
-		if r := run(t, "rsync", "-aH", "--delete", m.path("app/_tags")+"/", backup+"/"); r.code == 0 {
-			t.Errorf("rsync of a broken listing succeeded: %s", r)
+		// Between its being listed and its being read.
+		m = mountServer(t, s, "--metadata-ttl=1h")
+		names(t, m.path("app/_tags"))
+		names(t, m.path("app/_manifests"))
+		deleteManifest(t, s, "app", gone)
+		if r := run(t, "rsync", "-aH", "--delete", m.dir+"/", backup+"/"); r.code != 0 && r.code != rsyncVanished {
+			t.Errorf("rsync beside a deletion: %s", r)
 		}
-		if diff := cmp.Diff([]string{"v1", "v2", "v3"}, names(t, backup)); diff != "" {
-			t.Errorf("the backup after a broken listing (-want +got):\n%s", diff)
+		checkArtifact(t, filepath.Join(backup, "app/_tags/v1"), kept)
+		if left := filesBelow(t, filepath.Join(backup, "app/_tags/v2")); len(left) > 0 {
+			t.Errorf("of what is gone the backup still has %q", left)
 		}
 	})
+}
+
+func deleteManifest(t testing.TB, s *server, repo string, m *fixture.Manifest) {
+	t.Helper()
+	ref, err := ggcrReference(s, repo, "", m)
+	if err == nil {
+		err = remote.Delete(ref)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// rsyncVanished is rsync's exit status when files vanished while it looked.
+const rsyncVanished = 24
+
+// TestSparseIndexIsNoError: an index may point to what was never pushed, or is
+// gone. A registry that cannot list manifests shows it all the same, without
+// anything in it.
+func TestSparseIndexIsNoError(t *testing.T) {
+	needTools(t, "rsync")
+	s := newDistribution(t)
+	index := fixture.ManifestList("sparse")
+	push(t, s, "app", "v1", index)
+	deleteManifest(t, s, "app", index.Children[0])
+	m := mountServer(t, s)
+	backup := t.TempDir()
+	rsync(t, m.dir, backup)
+	if got := filesBelow(t, filepath.Join(backup, "app/_manifests", index.Children[0].Digest.String())); len(got) > 0 {
+		t.Errorf("of a child that is missing there are %q", got)
+	}
+	checkArtifact(t, filepath.Join(backup, "app/_manifests", index.Children[1].Digest.String()), index.Children[1])
+	if r := run(t, "ls", m.path("app/_tags/v1/manifests", platformName(index.Children[0].Platform))+"/"); r.code != 0 {
+		t.Errorf("ls of it: %s", r)
+	}
 }
