@@ -15,17 +15,20 @@ import (
 // own, and returns the mount point and the commands that it printed.
 func startDemo(t *testing.T, args ...string) (p *process, tmp, dir string, commands []string) {
 	t.Helper()
+	tmp = t.TempDir()
+	p, dir, commands = startDemoIn(t, tmp, args...)
+	return p, tmp, dir, commands
+}
+
+func startDemoIn(t *testing.T, tmp string, args ...string) (p *process, dir string, commands []string) {
+	t.Helper()
 	requireMount(t)
-	tmp = filepath.Join(t.TempDir(), "a user's own")
-	if err := os.Mkdir(tmp, 0o700); err != nil {
-		t.Fatal(err)
-	}
 	cmd := command(t, append([]string{"demo"}, args...)...)
 	cmd.Env = append(cmd.Env, "TMPDIR="+tmp)
 	p = start(t, cmd)
 	dir, commands = demoSaid(t, p.until("Ctrl-C"))
 	detachAtEnd(t, dir)
-	return p, tmp, dir, commands
+	return p, dir, commands
 }
 
 // demoSaid takes the mount point and the commands out of a demo's text.
@@ -57,7 +60,11 @@ func checkNothingLeft(t *testing.T, tmp, dir string) {
 }
 
 func TestDemoCommandsWorkAndCtrlCLeavesNothing(t *testing.T) {
-	p, tmp, dir, commands := startDemo(t)
+	tmp := filepath.Join(t.TempDir(), "a user's own")
+	if err := os.Mkdir(tmp, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	p, dir, commands := startDemoIn(t, tmp)
 	if len(commands) != 5 {
 		t.Errorf("%d commands, want 5: %q", len(commands), commands)
 	}
