@@ -31,7 +31,8 @@
 // properties of their entries too: ls -l of 10,000 tags costs the pages and no
 // request per tag. A listing that breaks off is an error of the readdir; there
 // is no such thing as a part of one, nor is there when a program reads it in
-// pieces (seek.go).
+// pieces (seek.go). So is one that is not found, EIO and not ENOENT, as long as
+// what lists the directory has it (dirhandle.go).
 //
 // A name that is looked up without a listing, or that a listing lacks, is
 // asked for by itself: the registry hides some items from listings, not from

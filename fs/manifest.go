@@ -4,6 +4,8 @@ import (
 	"github.com/go-json-experiment/json/v1"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/acrfs/acrfs/registry"
 )
 
 // Media types that package ocispec does not have.
@@ -56,7 +58,13 @@ func parseManifest(raw []byte) parsed {
 	}
 	if _, has := fields["manifests"]; has || isIndex(p.mediaType) {
 		p.index = true
-		p.children = descriptors(fields, "manifests")
+		for _, d := range descriptors(fields, "manifests") {
+			if registry.IsBlob(d.MediaType) {
+				p.layers = append(p.layers, d)
+			} else {
+				p.children = append(p.children, d)
+			}
+		}
 	}
 	return p
 }

@@ -59,6 +59,8 @@ func TestLayoutOfEveryKindOfManifest(t *testing.T) {
 			[]string{"manifest.json", "manifests/", "manifests/linux-amd64 -> " + amd64.Digest.String()[:12],
 				"manifests/" + again.Digest.String() + " -> " + again.Digest.String()[:12],
 				"manifests/" + attestation.Digest.String() + " -> " + attestation.Digest.String()[:12]}, ocispec.MediaTypeImageIndex},
+		{"cache of BuildKit's", `{"manifests":[` + desc(layer("a", "")) + `,` + desc(ocispec.Descriptor{MediaType: "application/vnd.buildkit.cacheconfig.v0", Digest: conf.Digest, Size: 6}) + `]}`,
+			[]string{"manifest.json", hexA + ".tar.gz", conf.Digest.Encoded(), "manifests/"}, ocispec.MediaTypeImageIndex},
 		{"empty index", `{"manifests":[]}`, []string{"manifest.json", "manifests/"}, ocispec.MediaTypeImageIndex},
 		{"schema 1", `{"schemaVersion":1,"fsLayers":[{"blobSum":"` + layer("a", "").Digest.String() + `"},{"blobSum":"` + layer("a", "").Digest.String() + `"}],"signatures":[]}`,
 			[]string{"manifest.json", hexA + ".tar.gz"}, mediaTypeSignedSchema1},

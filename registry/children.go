@@ -7,6 +7,7 @@ import (
 	"errors"
 	"iter"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -210,6 +211,17 @@ func (c *Client) childrenOf(ctx context.Context, index Ref) ([]child, error) {
 	return children, nil
 }
 
+// IsBlob tells of the media type in an index's descriptor whether that names a
+// blob and no manifest: BuildKit keeps caches as indexes of layers.
+func IsBlob(mediaType string) bool {
+	for _, part := range []string{".image.layer.", ".image.rootfs.", ".image.config.", ".container.image.", ".buildkit.cacheconfig."} {
+		if strings.Contains(mediaType, part) {
+			return true
+		}
+	}
+	return false
+}
+
 // decodeChildren also tells how many it had to skip.
 func decodeChildren(body []byte) (children []child, skip skipped, err error) {
 	var index struct {
@@ -227,6 +239,9 @@ func decodeChildren(body []byte) (children []child, skip skipped, err error) {
 	}
 	children = make([]child, 0, len(index.Manifests))
 	for _, m := range index.Manifests {
+		if IsBlob(m.MediaType) {
+			continue
+		}
 		d := digest.Digest(m.Digest)
 		if !ValidDigest(d) {
 			skip.note(m.Digest)

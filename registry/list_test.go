@@ -130,6 +130,31 @@ func TestPlainManifestsAreAllOrAnError(t *testing.T) {
 	}
 }
 
+// TestBlobsOfAnIndexAreNoManifests: BuildKit's caches are indexes of layers.
+func TestBlobsOfAnIndexAreNoManifests(t *testing.T) {
+	f := newPlain(t)
+	child := func(mediaType string) string {
+		return fmt.Sprintf(`{"digest":%q,"mediaType":%q,"size":1}`, digest.FromString(mediaType), mediaType)
+	}
+	const image = ocispec.MediaTypeImageManifest
+	cache := push(f, ocispec.MediaTypeImageIndex, `{"schemaVersion":2,"manifests":[`+strings.Join([]string{
+		child(ocispec.MediaTypeImageLayerGzip), child(ocispec.MediaTypeImageLayerZstd), child("application/vnd.docker.image.rootfs.diff.tar.gzip"),
+		child("application/vnd.buildkit.cacheconfig.v0"), child(ocispec.MediaTypeImageConfig), child(image), child("application/vnd.example"),
+	}, ",")+`]}`, "v1")
+	f.on("GET /v2/r/tags/list", reply(200, `{"tags":["v1"]}`))
+	list, err := collect(newClient(t, f.URL).Manifests(t.Context(), "r", ListOptions{}))
+	var got []digest.Digest
+	for _, p := range list {
+		got = append(got, p.Digest)
+	}
+	want := []digest.Digest{cache, digest.FromString(image), digest.FromString("application/vnd.example")}
+	slices.Sort(got)
+	slices.Sort(want)
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %q, %v; want %q", got, err, want)
+	}
+}
+
 func TestBrokenPageIsAskedForAgain(t *testing.T) {
 	a := newAzure(t)
 	half := func(w http.ResponseWriter, r *http.Request) {
