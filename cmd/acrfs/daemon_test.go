@@ -215,6 +215,39 @@ func TestDaemonThatCannotStartPassesItsErrorOn(t *testing.T) {
 	}
 }
 
+// TestDaemonIsNotWaitedForByWhatAHelperLeftBehind: agents of credential helpers live
+// on when the start has failed.
+func TestDaemonIsNotWaitedForByWhatAHelperLeftBehind(t *testing.T) {
+	requireMount(t)
+	home := t.TempDir()
+	pidFile := filepath.Join(home, "pid")
+	if err := os.WriteFile(filepath.Join(home, "config.json"), []byte(`{"credsStore":"two"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	path := script(t, "docker-credential-two", "setsid sleep 20 >/dev/null 2>&1 </dev/null & echo $! >"+pidFile+"; echo bad; exit 1")
+	cmd := mountCommand(t, "http://"+freeAddress(t), t.TempDir(), "--daemon")
+	cmd.Env = append(cmd.Env, "DOCKER_CONFIG="+home, "PATH="+path+":"+os.Getenv("PATH"))
+	_, stderr, status := runMount(t, cmd)
+	if status != exitFailed || !strings.Contains(stderr, "docker-credential-two: bad") {
+		t.Errorf("status %d, stderr %q, want %d and what the helper said", status, stderr, exitFailed)
+	}
+	text, err := os.ReadFile(pidFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A process that has ended has no command line, reaped or not.
+	if line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err != nil || len(line) == 0 {
+		t.Fatalf("it returned when the helper's agent had ended: %q, %v", line, err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestMountRepairsWhatAKilledDaemonLeft(t *testing.T) {
 	_, url := serveSeeded(t)
 	dir, pid := startDaemonFor(t, url)

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/acrfs/acrfs/cache"
 	"github.com/acrfs/acrfs/fs"
@@ -58,6 +59,11 @@ port 443: https://host:8443, http://localhost:5000.
 // mount serves endpoint on mountpoint until ctx ends or someone unmounts it.
 func mount(ctx context.Context, endpoint, mountpoint string, flags *mountFlags, env environment, stdin io.Reader, stdout, stderr io.Writer) error {
 	daemon := flags.readyFD != 0
+	if daemon {
+		// A credential helper may leave a program behind, an agent say, which
+		// would hold the pipe that our caller waits for the end of.
+		unix.CloseOnExec(flags.readyFD)
+	}
 	hup := hangups(daemon)
 	if err := keepSecrets(); err != nil {
 		return fmt.Errorf("forbid core dumps: %w", err)
