@@ -155,6 +155,9 @@ func decodeACRTags(body []byte) ([]Tag, skipped, error) {
 	if err := json.Unmarshal(body, &list); err != nil {
 		return nil, skip, err
 	}
+	if list.Tags == nil && !holdsList(body, "tags") {
+		return nil, skip, errNoList
+	}
 	tags := make([]Tag, 0, len(list.Tags))
 	for i := range list.Tags {
 		item := &list.Tags[i]
@@ -174,6 +177,9 @@ func decodeACRManifests(body []byte) ([]Properties, skipped, error) {
 	var skip skipped
 	if err := json.Unmarshal(body, &list); err != nil {
 		return nil, skip, err
+	}
+	if list.Manifests == nil && !holdsList(body, "manifests") {
+		return nil, skip, errNoList
 	}
 	manifests := make([]Properties, 0, len(list.Manifests))
 	for i := range list.Manifests {

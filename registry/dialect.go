@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"iter"
 	"mime"
@@ -92,7 +91,7 @@ func (c *Client) findDialect(ctx context.Context, hasty bool) (dialect, error) {
 			}
 		}
 	}
-	if a.ok() && isCatalog(a.body) {
+	if a.ok() && holdsList(a.body, "repositories") {
 		return &acr{c}, nil
 	}
 	// Where the question was not answered, a wrong guess would stay.
@@ -144,13 +143,4 @@ func (c *Client) isRegistry(ctx context.Context, hasty bool) error {
 func isAzureLogin(wanted login) bool {
 	return wanted.realm != nil &&
 		(wanted.scope == catalogScope || strings.HasSuffix(wanted.realm.Path, "/oauth2/token"))
-}
-
-func isCatalog(body []byte) bool {
-	var catalog map[string]json.RawMessage
-	if json.Unmarshal(body, &catalog) != nil {
-		return false
-	}
-	_, ok := catalog["repositories"]
-	return ok
 }

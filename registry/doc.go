@@ -84,13 +84,15 @@
 //
 //   - Every wait ends: metadata by MetadataTimeout, blobs by StallTimeout and a
 //     bounded number of reopenings, all by the caller's context.
-//   - Every body, page, list, cache and number of requests in flight is bounded.
+//   - Every header, body, page, list, cache and number of requests in flight is
+//     bounded.
 //   - Manifests are checked against their digest before they are returned. Only
 //     the signatures of a signed schema 1 document have no part in it.
 //   - Names that are outside the protocol's grammar are never asked for and
 //     never returned, so that a name can be a path. A listing skips them with
 //     one Warn.
-//   - A listing that cannot go on yields an error; it never just ends.
+//   - A listing that cannot go on yields an error; it never just ends. An answer
+//     that holds no list is such an error, and not an empty one.
 //   - A Link to the next page stays at the registry's origin (scheme, host and
 //     port). So does every Authorization header. A registry on https leads
 //     nowhere but to https.

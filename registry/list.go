@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"net/http"
 	"sync"
@@ -14,6 +15,9 @@ const (
 	pageSize = "1000" // the most that Azure gives; most others cap it themselves
 	// maxPages ends a list that would never end by itself.
 	maxPages = 100_000
+	// maxListed bounds the memory of whoever collects a list. It is many times
+	// what the largest registries hold.
+	maxListed = 2_000_000
 )
 
 // Repositories lists the names of all repositories in the registry's order.
@@ -92,6 +96,7 @@ func pages[T any](ctx context.Context, c *Client, first call, decode func([]byte
 		defer cancel()
 
 		seen := map[string]bool{first.url.String(): true}
+		listed := 0
 		var skip skipped
 		defer func() { skip.warn(c, first.op) }()
 		var zero T
@@ -103,6 +108,10 @@ func pages[T any](ctx context.Context, c *Client, first call, decode func([]byte
 			skip.add(current.skipped)
 			if current.err != nil {
 				yield(zero, current.err)
+				return
+			}
+			if listed += len(current.entries) + current.skipped.count; listed > maxListed {
+				yield(zero, broken(first.op, fmt.Sprintf("%d entries so far; no list may have more than %d", listed, maxListed)))
 				return
 			}
 			var next chan page[T]
@@ -133,11 +142,12 @@ func readPage[T any](ctx context.Context, c *Client, k call, decode func([]byte)
 	if err != nil {
 		return page[T]{err: err}
 	}
-	if p.entries, p.skipped, err = decode(a.body); err != nil {
-		return page[T]{err: &Error{Op: k.op, Message: "the answer cannot be read", Kind: ErrUnavailable, Err: err}}
-	}
+	p.entries, p.skipped, err = decode(a.body)
 	if len(p.entries) == 0 && holdsErrors(a.body) {
 		return page[T]{err: broken(k.op, "an error in an answer of success: "+clean(string(a.body), 256))}
+	}
+	if err != nil {
+		return page[T]{err: &Error{Op: k.op, Message: "the answer cannot be read", Kind: ErrUnavailable, Err: err}}
 	}
 	link := nextLink(a.header.Values("Link"))
 	if link == "" {
@@ -180,6 +190,22 @@ func holdsErrors(body []byte) bool {
 	return json.Unmarshal(body, &answer) == nil && len(answer.Errors) > 0
 }
 
+// errNoList is the cause of an answer that is about something else.
+var errNoList = errors.New("it holds no list")
+
+// holdsList reports whether a body has the list that was asked for, be it null:
+// that is an empty one at distribution's registry of old and others in Go. Where
+// it is left out the answer is no list, and whoever mirrors an empty one would
+// delete everything.
+func holdsList(body []byte, name string) bool {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(body, &fields) != nil {
+		return false
+	}
+	_, ok := fields[name]
+	return ok
+}
+
 // skipped counts the entries of a list that have an impossible name.
 type skipped struct {
 	count int
@@ -211,6 +237,9 @@ func decodeRepositories(body []byte) ([]string, skipped, error) {
 	var skip skipped
 	if err := json.Unmarshal(body, &list); err != nil {
 		return nil, skip, err
+	}
+	if list.Repositories == nil && !holdsList(body, "repositories") {
+		return nil, skip, errNoList
 	}
 	names := list.Repositories[:0]
 	for _, name := range list.Repositories {

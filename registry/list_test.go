@@ -63,6 +63,8 @@ func TestListErrorsAreYieldedNotSwallowed(t *testing.T) {
 		"no connection":         {cut, ErrUnavailable},
 		"not json":              {reply(200, "<html>"), ErrUnavailable},
 		"denied":                {reply(403, errorBody("DENIED", "client with IP <1.2.3.4> is not allowed access")), ErrDenied},
+		"no list":               {reply(200, `{}`), ErrUnavailable},
+		"null":                  {reply(200, `null`), ErrUnavailable},
 		"an error as a success": {reply(200, errorBody("TOOMANYREQUESTS", "slow down")), ErrUnavailable},
 		"throttled":             {reply(429, errorBody("TOOMANYREQUESTS", "slow down"), "Retry-After", "100"), ErrThrottled},
 	} {
@@ -228,6 +230,50 @@ func TestEmptyListsInEveryForm(t *testing.T) {
 	if want := `list tags of gone: 404 NAME_UNKNOWN: repository name not known to registry`; err.Error() != want {
 		t.Errorf("got %q, want %q", err, want)
 	}
+}
+
+// TestAnswerWithoutAListIsNoEmptyOne: whoever mirrors that would delete everything.
+func TestAnswerWithoutAListIsNoEmptyOne(t *testing.T) {
+	for _, body := range []string{`null`, `{}`, `{"name":"r","child":[]}`} {
+		f := newPlain(t)
+		f.on("GET /v2/_catalog", reply(200, body))
+		f.on("GET /v2/r/tags/list", reply(200, body))
+		a := newAzure(t)
+		a.guard("GET /acr/v1/r/_tags", "repository:r:metadata_read", reply(200, body))
+		a.guard("GET /acr/v1/r/_manifests", "repository:r:metadata_read", reply(200, body))
+		plain, azure := newClient(t, f.URL), newClient(t, a.URL)
+		_, catalog := collect(plain.Repositories(t.Context()))
+		_, tags := collect(plain.Tags(t.Context(), "r", ListOptions{}))
+		_, azureTags := collect(azure.Tags(t.Context(), "r", ListOptions{}))
+		_, manifests := collect(azure.Manifests(t.Context(), "r", ListOptions{}))
+		for what, err := range map[string]error{"repositories": catalog, "tags": tags, "Azure's tags": azureTags, "manifests": manifests} {
+			if !errors.Is(err, ErrUnavailable) || !strings.HasSuffix(err.Error(), "it holds no list") {
+				t.Errorf("%s from %s: got %v, want that it holds no list", what, body, err)
+			}
+		}
+	}
+}
+
+func TestListWithoutAnEndIsGivenUp(t *testing.T) {
+	f := newPlain(t)
+	asked := 0
+	f.on("GET /v2/_catalog", func(w http.ResponseWriter, r *http.Request) {
+		asked++
+		reply(200, "", "Link", fmt.Sprintf(`</v2/_catalog?last=%d>; rel="next"`, asked))(w, r)
+	})
+	c := newClient(t, f.URL)
+	page := func([]byte) ([]string, skipped, error) { return make([]string, maxListed/4), skipped{count: 1}, nil }
+	got, want := 0, "list: 2000004 entries so far; no list may have more than 2000000"
+	for _, err := range pages(t.Context(), c, c.listCall("list", "/v2/_catalog", catalogScope, nil), page) {
+		if err != nil {
+			if got > maxListed || !errors.Is(err, ErrUnavailable) || err.Error() != want {
+				t.Errorf("got %v after %d entries, want %s", err, got, want)
+			}
+			return
+		}
+		got++
+	}
+	t.Errorf("the list ended after %d entries without an error", got)
 }
 
 func TestMissingSecondPageIsNotAnEnd(t *testing.T) {

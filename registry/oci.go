@@ -96,6 +96,9 @@ func decodeOCITags(body []byte) ([]Tag, skipped, error) {
 	if err := json.Unmarshal(body, &list); err != nil {
 		return nil, skip, err
 	}
+	if list.Tags == nil && !holdsList(body, "tags") {
+		return nil, skip, errNoList
+	}
 	tags := make([]Tag, 0, len(list.Tags))
 	for _, name := range list.Tags {
 		if !ValidTag(name) {
