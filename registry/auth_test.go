@@ -218,10 +218,10 @@ func TestTokensAreKeptByScopeAndRenewedBeforeExpiry(t *testing.T) {
 		t.Errorf("got %d list requests, want 3: tokens are fetched beforehand", got)
 	}
 	// An expired token is not even tried.
-	for _, key := range c.logins.tokens.Keys() {
-		old, _ := c.logins.tokens.Peek(key)
+	for _, key := range c.logins.tokens.known.Keys() {
+		old, _ := c.logins.tokens.get(key)
 		old.expires = time.Now().Add(-time.Second)
-		c.logins.tokens.Add(key, old)
+		c.logins.tokens.add(key, old)
 	}
 	if err := listTags(t, c, "r"); err != nil {
 		t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -347,6 +348,36 @@ func TestBlobSize(t *testing.T) {
 	}
 	if _, err := c.BlobSize(t.Context(), "r", someDigest); !errors.Is(err, ErrNotFound) {
 		t.Errorf("got %v, want ErrNotFound", err)
+	}
+}
+
+// TestHeadReservesNoMemoryForTheBlob that it tells the size of.
+func TestHeadReservesNoMemoryForTheBlob(t *testing.T) {
+	f := newPlain(t)
+	f.on("HEAD /v2/r/blobs/"+someDigest, reply(200, "", "Content-Length", "5000000000"))
+	c := newClient(t, f.URL)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range 10 {
+		if size, err := c.BlobSize(t.Context(), "r", someDigest); err != nil || size != 5000000000 {
+			t.Fatalf("got %d, %v", size, err)
+		}
+	}
+	runtime.ReadMemStats(&after)
+	if each := (after.TotalAlloc - before.TotalAlloc) / 10; each > maxPage/4 {
+		t.Errorf("%d bytes for each", each)
+	}
+}
+
+// TestLongHeadersAreRefused, as what is in them is kept.
+func TestLongHeadersAreRefused(t *testing.T) {
+	for length, ok := range map[int]bool{8 << 10: true, 100 << 10: false} {
+		f := newPlain(t)
+		f.on("GET /v2/r/blobs/"+someDigest, reply(307, "", "Location", f.elsewhere()+"/data?sig="+strings.Repeat("x", length)))
+		c := newClient(t, f.URL, func(cfg *Config) { cfg.MaxRetries = -1 })
+		if err := c.ProbeBlob(t.Context(), "r", someDigest); (err == nil) != ok || strings.Contains(fmt.Sprint(err), "xxx") {
+			t.Errorf("an address of %d bytes: %v", length, err)
+		}
 	}
 }
 

@@ -20,6 +20,9 @@ const (
 	maxManifest  = 4 << 20  // what registries accept and other clients read
 	maxErrorBody = 64 << 10
 	maxToken     = 256 << 10 // tokens with many groups reach tens of KiB
+	// maxHeader of an answer. Addresses and realms from there are kept, and signed
+	// addresses have 1 to 4 KiB.
+	maxHeader = 32 << 10
 )
 
 // call is one request as an operation describes it.
@@ -170,6 +173,9 @@ func (bufferPolicy) Do(req *policy.Request) (*http.Response, error) {
 		return resp, err
 	}
 	defer resp.Body.Close()
+	if req.Raw().Method == http.MethodHead {
+		limit = 0 // the length that it tells is of what GET would give
+	}
 	if resp.StatusCode >= 300 {
 		// Of an error only the beginning is of interest.
 		body, _ := readBody(resp, maxErrorBody)

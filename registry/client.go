@@ -105,7 +105,7 @@ func New(cfg Config) (*Client, error) {
 		count:           &counters{},
 	}
 	c.logins = &logins{endpoint: endpoint, source: cfg.Credentials, fetch: c.fetch, shared: c.shared, count: c.count}
-	c.logins.tokens, c.logins.refusals = newLRU[string, token](maxTokens), newRefusals()
+	c.logins.tokens, c.logins.refusals = newTokenCache(), newRefusals()
 	c.locations = &locations{known: newLRU[blobKey, location](maxLocations)}
 	c.children = newLRU[digest.Digest, []child](maxIndexes)
 	c.retry = &retryPolicy{

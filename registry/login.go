@@ -9,13 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	lru "github.com/hashicorp/golang-lru/v2"
 	"golang.org/x/sync/singleflight"
 )
-
-// maxTokens bounds the cache of access tokens: one of some 2 KiB for each kind
-// of access, and for each repository where a token serves no more than one.
-const maxTokens = 2048
 
 // logins keeps what was learned about logging in: how the registry wants it
 // done, and the tokens by scope.
@@ -34,7 +29,7 @@ type logins struct {
 	refreshed atomic.Pointer[refresh] // what the last exchange gave, see exchange.go
 	abac      atomic.Bool             // see Client.PerRepository
 	narrow    atomic.Bool             // wider tokens are refused here, see wide.go
-	tokens    *lru.Cache[string, token]
+	tokens    *tokenCache
 	refusals  refusals                  // see refused.go
 	welcome   atomic.Pointer[time.Time] // when letIn last said yes
 	flights   singleflight.Group

@@ -101,6 +101,8 @@ func newHTTPTransport(roots *x509.CertPool) *http.Transport {
 		MaxIdleConnsPerHost: 64,
 		ReadBufferSize:      64 << 10, // fewer system calls for blobs
 		WriteBufferSize:     4 << 10,
+
+		MaxResponseHeaderBytes: maxHeader,
 	}
 }
 

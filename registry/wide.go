@@ -44,7 +44,7 @@ func (l *logins) keep(how login, scope string, t token) {
 		for _, action := range []string{"metadata_read", "pull"} {
 			if servesEverywhere(t.value, action) {
 				key := tokenKey(how, "repository:*:"+action)
-				l.tokens.Add(key, t)
+				l.tokens.add(key, t)
 				if key == wide {
 					exact = ""
 				}
@@ -52,7 +52,7 @@ func (l *logins) keep(how login, scope string, t token) {
 		}
 	}
 	if exact != "" {
-		l.tokens.Add(exact, t)
+		l.tokens.add(exact, t)
 	}
 }
 
@@ -64,7 +64,7 @@ func (l *logins) kept(how login, scope, refused string, exact bool) string {
 		keys = append(keys, key)
 	}
 	for _, key := range keys {
-		if t, ok := l.tokens.Get(key); ok && t.fresh() && t.value != refused {
+		if t, ok := l.tokens.get(key); ok && t.fresh() && t.value != refused {
 			return t.value
 		}
 	}
@@ -79,9 +79,7 @@ func (l *logins) drop(how login, scope, sent string, tooNarrow bool) {
 		keys = append(keys, key)
 	}
 	for _, key := range keys {
-		if t, ok := l.tokens.Peek(key); ok && t.value == sent {
-			l.tokens.Remove(key)
-		}
+		l.tokens.drop(key, sent)
 	}
 }
 

@@ -158,12 +158,12 @@ func TestRefusedWideTokenIsReplaced(t *testing.T) {
 	how := *c.logins.known.Load()
 	for _, action := range []string{"metadata_read", "pull"} {
 		key := tokenKey(how, "repository:*:"+action)
-		old, ok := c.logins.tokens.Peek(key)
+		old, ok := c.logins.tokens.get(key)
 		if !ok {
 			t.Fatalf("no token for %s of all repositories", action)
 		}
 		old.value = "Bearer revoked"
-		c.logins.tokens.Add(key, old)
+		c.logins.tokens.add(key, old)
 	}
 	before := len(a.tokenForms())
 	readAllRepositories(t, read)
