@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // What a caller decides on. Every error of this package is one of these by
@@ -178,13 +179,14 @@ func storageCode(body []byte) string {
 	return clean(storage.Code, 64)
 }
 
-// clean makes foreign text fit for one line of a log or a terminal.
+// clean makes foreign text fit for one line of a log or a terminal: without what
+// controls them, breaks lines, or cannot be seen and turns what follows around.
 func clean(text string, limit int) string {
 	text = strings.Map(func(r rune) rune {
 		switch {
 		case r == '\n' || r == '\t' || r == '\r':
 			return ' '
-		case r < ' ' || r == 0x7f || (r >= 0x80 && r < 0xa0) || r == '\u2028' || r == '\u2029':
+		case unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp):
 			return -1
 		}
 		return r

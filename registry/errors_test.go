@@ -27,6 +27,7 @@ func TestErrorsKeepTheirKindAndReadWell(t *testing.T) {
 		{429, "", ErrThrottled, "list tags of team/app: 429: too many requests"},
 		{500, "<html>oops</html>", ErrUnavailable, "list tags of team/app: 500: internal server error"},
 		{418, `{"details":"incorrect username or password"}`, ErrUnavailable, "list tags of team/app: 418: incorrect username or password"},
+		{404, `{"errors":[{"code":"X\u202e","message":"a\u2066b\u200b\ufeffc\u2028"}]}`, ErrNotFound, "list tags of team/app: 404 X: abc"},
 		{404, `{"errors":[{"code":"X","message":"line\nbreak\u001b[31m"}]}`, ErrNotFound, "list tags of team/app: 404 X: line break[31m"},
 	} {
 		err := fmt.Errorf("far away: %w", error(statusError("list tags of team/app", row.status, http.Header{}, []byte(row.body))))
@@ -101,7 +102,7 @@ func FuzzDecodeError(f *testing.F) {
 	f.Add([]byte(`{"errors":[{"code":1}]}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		code, message := decodeError(body)
-		if len(code) > 70 || len(message) > 520 || strings.ContainsFunc(code+message, unicode.IsControl) {
+		if len(code) > 70 || len(message) > 520 || strings.ContainsFunc(code+message, func(r rune) bool { return unicode.In(r, unicode.Cc, unicode.Cf) }) {
 			t.Errorf("%q gave %q %q", body, code, message)
 		}
 	})
