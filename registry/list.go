@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"net/http"
+	"slices"
 	"sync"
 
 	"github.com/go-json-experiment/json/v1"
@@ -193,11 +194,27 @@ func holdsErrors(body []byte) bool {
 // errNoList is the cause of an answer that is about something else.
 var errNoList = errors.New("it holds no list")
 
-// holdsList reports whether a body has the list that was asked for, be it null:
-// that is an empty one at distribution's registry of old and others in Go. Where
-// it is left out the answer is no list, and whoever mirrors an empty one would
-// delete everything.
+// holdsList reports whether a body without entries is an empty list of this name:
+// null, as Go writes one, or left out of an object that is about nothing else, as
+// Azure's SDKs expect. Whoever mirrors an empty list deletes everything.
 func holdsList(body []byte, name string) bool {
+	if hasField(body, name) {
+		return true
+	}
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(body, &fields) != nil || fields == nil {
+		return false
+	}
+	for field := range fields {
+		if !slices.Contains([]string{"registry", "imageName", "name"}, field) {
+			return false
+		}
+	}
+	return true
+}
+
+// hasField reports whether a body is an object with this field, be it null.
+func hasField(body []byte, name string) bool {
 	var fields map[string]json.RawMessage
 	if json.Unmarshal(body, &fields) != nil {
 		return false

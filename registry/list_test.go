@@ -63,7 +63,7 @@ func TestListErrorsAreYieldedNotSwallowed(t *testing.T) {
 		"no connection":         {cut, ErrUnavailable},
 		"not json":              {reply(200, "<html>"), ErrUnavailable},
 		"denied":                {reply(403, errorBody("DENIED", "client with IP <1.2.3.4> is not allowed access")), ErrDenied},
-		"no list":               {reply(200, `{}`), ErrUnavailable},
+		"no list":               {reply(200, `{"message":"later"}`), ErrUnavailable},
 		"null":                  {reply(200, `null`), ErrUnavailable},
 		"an error as a success": {reply(200, errorBody("TOOMANYREQUESTS", "slow down")), ErrUnavailable},
 		"throttled":             {reply(429, errorBody("TOOMANYREQUESTS", "slow down"), "Retry-After", "100"), ErrThrottled},
@@ -198,11 +198,21 @@ func TestLinksThatMustNotBeFollowed(t *testing.T) {
 }
 
 func TestEmptyListsInEveryForm(t *testing.T) {
-	for _, body := range []string{`{"repositories":null}`, `{"repositories":[]}`} {
+	for _, bodies := range []struct{ catalog, tags, manifests string }{
+		{`{"repositories":null}`, `{"imageName":"r","tags":null}`, `{"imageName":"r","manifests":null}`},
+		{`{"repositories":[]}`, `{"imageName":"r","tags":[]}`, `{"imageName":"r","manifests":[]}`},
+		{`{}`, `{"registry":"contoso.azurecr.io","imageName":"r"}`, `{"registry":"contoso.azurecr.io","imageName":"r"}`},
+	} {
 		a := newAzure(t)
-		a.guard("GET /acr/v1/_catalog", "registry:catalog:*", reply(200, body))
-		if got, err := collect(newClient(t, a.URL).Repositories(t.Context())); err != nil || len(got) != 0 {
-			t.Errorf("%s: got %q, %v", body, got, err)
+		a.guard("GET /acr/v1/_catalog", "registry:catalog:*", reply(200, bodies.catalog))
+		a.guard("GET /acr/v1/r/_tags", "repository:r:metadata_read", reply(200, bodies.tags))
+		a.guard("GET /acr/v1/r/_manifests", "repository:r:metadata_read", reply(200, bodies.manifests))
+		c := newClient(t, a.URL)
+		repositories, err := collect(c.Repositories(t.Context()))
+		tags, tagsErr := collect(c.Tags(t.Context(), "r", ListOptions{}))
+		manifests, manifestsErr := collect(c.Manifests(t.Context(), "r", ListOptions{}))
+		if err := errors.Join(err, tagsErr, manifestsErr); err != nil || len(repositories)+len(tags)+len(manifests) != 0 {
+			t.Errorf("%+v: got %q, %v, %v, %v", bodies, repositories, tags, manifests, err)
 		}
 	}
 	f := newPlain(t)
@@ -234,7 +244,7 @@ func TestEmptyListsInEveryForm(t *testing.T) {
 
 // TestAnswerWithoutAListIsNoEmptyOne: whoever mirrors that would delete everything.
 func TestAnswerWithoutAListIsNoEmptyOne(t *testing.T) {
-	for _, body := range []string{`null`, `{}`, `{"name":"r","child":[]}`} {
+	for _, body := range []string{`null`, `{"message":"later"}`, `{"name":"r","child":[]}`} {
 		f := newPlain(t)
 		f.on("GET /v2/_catalog", reply(200, body))
 		f.on("GET /v2/r/tags/list", reply(200, body))
