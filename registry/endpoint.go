@@ -86,13 +86,14 @@ func redactUserinfo(endpoint string) string {
 }
 
 // isLoopback: traffic to u does not leave the machine. Of names only localhost
-// counts, which resolvers must keep local (RFC 6761).
+// counts, which every machine's hosts file has: those below it RFC 6761 keeps
+// local, too, but Go asks the network's name servers.
 func isLoopback(u *url.URL) bool {
 	host := u.Hostname()
 	if ip := net.ParseIP(host); ip != nil {
 		return ip.IsLoopback()
 	}
-	return host == "localhost" || strings.HasSuffix(host, ".localhost")
+	return host == "localhost"
 }
 
 // sameOrigin: scheme, host and port agree, default ports included. Only there

@@ -37,6 +37,7 @@ func TestParseEndpoint(t *testing.T) {
 		"https://me:hunter2@h":    "give the credentials apart",
 		"me:hunter2@h":            "give the credentials apart",
 		"http://registry.example": "write https://registry.example",
+		"http://x.localhost":      "plain http is only allowed to loopback",
 		"https://h:99999":         "not a host name",
 		"https://h:":              "not a host name",
 		"https://ho st":           "not a host name",
