@@ -89,6 +89,8 @@ func detach(dir string, flags int) error {
 	cmd := exec.CommandContext(ctx, helper, append(args, "--", filepath.Clean(dir))...)
 	// Its message is all that tells busy from forbidden: keep it English.
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	// A signal that ends us, and comes to our group again, would end it as well.
+	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
 	out, err := cmd.CombinedOutput()
 	if err == nil {
 		return nil

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -19,6 +20,11 @@ const (
 	exitUsage  = 2
 )
 
+// sameSignal is how long a further signal is the first one again: timeout(1)
+// signals us and then our group, and a hand on Ctrl-C comes down twice. Ended in
+// the middle, we would leave a dead mount.
+const sameSignal = time.Second
+
 func main() {
 	// A write to a pipe whose reader left is an error like any other, not our
 	// end: a mount would stay behind.
@@ -26,8 +32,8 @@ func main() {
 	// SIGHUP means different things to a mount in the foreground and a daemon,
 	// see mount.go.
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	// The first signal ends us in order, the second at once.
-	context.AfterFunc(ctx, stop)
+	// The first signal ends us in order, one that comes later at once.
+	context.AfterFunc(ctx, func() { time.AfterFunc(sameSignal, stop) })
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 

@@ -128,8 +128,8 @@ const (
 	settleStep = 50 * time.Millisecond
 )
 
-// unmount unmounts. Where that fails because someone uses the mount, it
-// detaches it and returns a busyError.
+// unmount unmounts. Where that fails it detaches the mount, which nobody would
+// answer any more; a busyError tells that someone uses it.
 func (s *session) unmount() error {
 	err := s.mounted.Unmount()
 	for end := time.Now().Add(settle); errors.Is(err, syscall.EBUSY) && time.Now().Before(end); {
@@ -146,6 +146,9 @@ func (s *session) unmount() error {
 		<-s.gone
 		return nil
 	case !errors.Is(err, syscall.EBUSY):
+		if s.mounted.UnmountLazily() == nil {
+			return nil
+		}
 		return err
 	}
 	busy := &busyError{dir: s.dir, holders: fs.Holders(context.Background(), s.dir)}
