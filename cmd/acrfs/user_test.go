@@ -143,7 +143,7 @@ func TestSignalThatComesTwiceUnmountsAllTheSame(t *testing.T) {
 			dir := t.TempDir()
 			p := startGroup(t, mountCommand(t, url, dir))
 			occupy(t, dir)
-			if status := twice(t, p, sig, time.Millisecond); status != exitFailed {
+			if status := twice(t, p, sig, 50*time.Millisecond); status != exitFailed {
 				t.Errorf("%v: exit status %d (%v), want %d", sig, status, p.ProcessState, exitFailed)
 			}
 			if mounted(t, dir) {
