@@ -31,17 +31,14 @@ type environment struct {
 const passwordVariable = "ACRFS_PASSWORD"
 
 func readEnvironment() environment {
-	home, err := os.UserHomeDir()
-	if err != nil {
-		home = "/" // a service without HOME; it says where things go by flags
-	}
+	auth := readAuthEnvironment()
 	e := environment{
 		username:  os.Getenv("ACRFS_USERNAME"),
 		password:  os.Getenv(passwordVariable),
-		cacheHome: absoluteOr(os.Getenv("XDG_CACHE_HOME"), filepath.Join(home, ".cache")),
-		dataHome:  absoluteOr(os.Getenv("XDG_DATA_HOME"), filepath.Join(home, ".local", "share")),
+		cacheHome: absoluteOr(os.Getenv("XDG_CACHE_HOME"), filepath.Join(auth.userHome, ".cache")),
+		dataHome:  absoluteOr(os.Getenv("XDG_DATA_HOME"), filepath.Join(auth.userHome, ".local", "share")),
 
-		authEnvironment: readAuthEnvironment(),
+		authEnvironment: auth,
 	}
 	if os.Geteuid() == 0 {
 		// Mounts of root's are the system's; sudo keeps the user's home, where
