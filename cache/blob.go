@@ -202,6 +202,22 @@ func (b *Blob) Verified() bool {
 	return b.f.phase == phaseWhole
 }
 
+// Changed reports whether the stored file that the handle has met is no longer
+// what was verified, since someone wrote to it or cut it. Then the blob is dead,
+// as after a download of wrong bytes. It is for those who read File by themselves,
+// and costs a system call.
+func (b *Blob) Changed() bool {
+	file := b.file.Load()
+	if file == nil {
+		return false
+	}
+	err := b.f.changed(file)
+	if err != nil {
+		b.f.die(err)
+	}
+	return err != nil
+}
+
 // OnDeath has do called once the blob's bytes turned out wrong, also when no read
 // meets that: what was read before may be kept somewhere, and what the next handle
 // reads is of another download. It is called before there can be such a handle,

@@ -129,6 +129,28 @@ func TestPartialsCountAndAreEvicted(t *testing.T) {
 	}
 }
 
+// TestParkedPartialCountsWhatItTakes: what a download that lost the disk had in
+// memory is no part of it.
+func TestParkedPartialCountsWhatItTakes(t *testing.T) {
+	const limit = 30 << 20
+	c := open(t, Config{Size: limit})
+	use := bytesOf(76, 18<<20)
+	fetch(t, handle(t, c, use, newFake(use)))
+	data := bytesOf(77, limit)
+	src := newFake(data)
+	gate := holdAt(24 << 20)
+	src.gate = gate.wait
+	b := handle(t, c, data, src)
+	wantRead(t, b, data, 0, 24<<20)
+	b.Close()
+	gate.release(limit)
+	until(t, func() bool { return b.f.phase == phaseNew && len(b.f.streams) == 0 }, b.f)
+	s, onDisk := c.Stats(), c.disk.allocated(func(string) int64 { return 0 })
+	if s.Partial > onDisk || s.Stored+s.Partial > limit {
+		t.Errorf("%+v; on the disk are %d bytes of partials", s, onDisk)
+	}
+}
+
 // TestReadingWithoutTheDisk: a blob larger than the cache, and one beside
 // which everything is in use, are read as any other, and nothing grows.
 func TestReadingWithoutTheDisk(t *testing.T) {

@@ -249,6 +249,9 @@ func (f *flight) park() {
 	}
 	f.phase = phaseParking
 	reserved, served, have := f.reserved, f.served, f.have.count
+	if f.mem != nil {
+		have -= len(f.mem.chunks) // these are lost
+	}
 	f.part, f.mem, f.reserved, f.allowance = nil, nil, 0, 0
 	f.dropQueue()
 	f.mu.Unlock()

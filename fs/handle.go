@@ -49,6 +49,9 @@ func (h *blobHandle) Read(ctx context.Context, dest []byte, off int64) (fuse.Rea
 	h.file.t.stats.reads.Add(1)
 	want := min(int64(len(dest)), h.file.size-off)
 	if f, ok := h.blob.File(); ok {
+		if h.blob.Changed() {
+			return nil, h.file.t.fail("read", h.file.where(), cache.ErrCorrupt)
+		}
 		return fuse.ReadResultFd(f.Fd(), off, int(want)), 0
 	}
 	ctx, done := h.file.t.opContext(ctx)
@@ -68,6 +71,7 @@ func (h *blobHandle) Read(ctx context.Context, dest []byte, off int64) (fuse.Rea
 }
 
 func (h *blobHandle) Release(ctx context.Context) syscall.Errno {
+	h.blob.Changed() // while someone hears of it: the kernel may have pages from after that
 	h.file.mode.release(h.passthrough, h.blob.Verified())
 	h.blob.Close()
 	return 0

@@ -2,6 +2,8 @@ package fs
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -122,5 +124,52 @@ func TestCachedFileChangedWhileOpenIsNotServedToOthers(t *testing.T) {
 	got, err := os.ReadFile(path)
 	if err != nil || !bytes.Equal(got, good) {
 		t.Errorf("after the change: err %v, equal %v", err, bytes.Equal(got, good))
+	}
+}
+
+// TestBytesOfAChangedFileGoNoFurther: who has a blob open while somebody changes the
+// cache's file, or cuts it, gets errors, and whoever comes then the right bytes and
+// the right size.
+func TestBytesOfAChangedFileGoNoFurther(t *testing.T) {
+	for name, change := range map[string]string{
+		"a byte": `printf X | dd of="$f" bs=1 seek=1000 conv=notrunc status=none`,
+		"cut":    `truncate -s 4096 "$f"`,
+	} {
+		for _, read := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, and read: %v", name, read), func(t *testing.T) {
+				w := mounted(t, Config{})
+				w.m.tree.passthrough.Store(false) // as for everybody but root
+				path := w.path("models/tiny/_tags/latest/weights.bin")
+				good, err := os.ReadFile(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				holder, err := os.Open(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer holder.Close()
+				w.run(`f=$(find ` + w.m.tree.cache.Dir() + `/blobs -size +4000k -type f | head -1) && ` + change)
+				if err := unix.Fadvise(int(holder.Fd()), 0, 0, unix.FADV_DONTNEED); err != nil {
+					t.Fatal(err)
+				}
+				if read {
+					if _, err := holder.ReadAt(make([]byte, 4096), 0); !errors.Is(err, unix.EIO) {
+						t.Errorf("reading the changed file: %v, want EIO", err)
+					}
+				}
+				holder.Close()
+				got, err := os.ReadFile(path)
+				if err != nil || !bytes.Equal(got, good) {
+					t.Errorf("afterwards: %v, %d bytes, equal %v", err, len(got), bytes.Equal(got, good))
+				}
+				if info, err := os.Stat(path); err != nil || info.Size() != int64(len(good)) {
+					t.Errorf("size %d, %v", info.Size(), err)
+				}
+				if s := w.m.tree.cache.Stats(); s.Rechecks == 0 {
+					t.Errorf("the cache did not notice: %+v", s)
+				}
+			})
+		}
 	}
 }
