@@ -22,9 +22,9 @@ func newDemo() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "demo [MOUNTPOINT]",
 		Short: "Try it: a local registry with sample artifacts, mounted",
-		Long: `demo starts a registry on this machine, fills it with a few sample artifacts and
-mounts it, by default on a fresh directory. Ctrl-C unmounts it and leaves nothing
-behind.`,
+		Long: `demo starts a registry on this machine, fills it with a few sample artifacts
+and mounts it, by default on a fresh directory. Ctrl-C unmounts it and leaves
+nothing behind.`,
 		Example: `  acrfs demo
   acrfs demo --listen 127.0.0.1:5000 /mnt/demo`,
 		Args: wantArgs(0, 1, "acrfs demo [MOUNTPOINT]"),

@@ -7,7 +7,9 @@
 // registry, and the registry of serve and demo in registry/localacr.
 //
 //	main.go        run: arguments in, exit status out; what counts as bad usage
-//	usage.go       one-line errors for bad input, with suggestions
+//	usage.go help.go
+//	               one-line errors for bad input, with suggestions; help that
+//	               fits a terminal
 //	config.go config_*.go
 //	               every flag and environment variable
 //	sources.go     who we are to the registry: which source is asked, in order

@@ -69,7 +69,7 @@ func newRoot() *cobra.Command {
 		Long: `acrfs mounts an Azure Container Registry, or any OCI registry, as a directory
 tree: repositories are directories, tags are directories in them, and manifests,
 configs and layers are files with exact bytes and sizes.`,
-		Example: `  acrfs demo                                   try it: a registry with samples, mounted
+		Example: `  acrfs demo                                   try it: samples, mounted
   acrfs mount myregistry.azurecr.io /mnt/acr   mount a registry
   acrfs umount /mnt/acr                        and let go of it`,
 		Args: noCommand,
@@ -81,6 +81,7 @@ configs and layers are files with exact bytes and sizes.`,
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(flagError)
 	root.InitDefaultHelpFlag()
+	root.SetUsageFunc(usage)
 	root.SetHelpCommand(newHelp())
 	root.AddCommand(newMount(), newUmount(), newRefresh(), newDemo(), newServe(), newVersion())
 	return root

@@ -25,10 +25,10 @@ func newMount() *cobra.Command {
 		Use:   "mount REGISTRY MOUNTPOINT",
 		Short: "Mount a registry on an empty directory",
 		Long: `mount shows a registry as a directory tree until Ctrl-C or until it is
-unmounted. Content is downloaded when it is read, checked against its digest, and
-kept in a cache on disk. The mount is read-only unless --writable says otherwise;
-then removing the directory of a tag, a manifest or a repository deletes it, and
-setfattr sets the flags that lock it.
+unmounted. Content is downloaded when it is read, checked against its digest,
+and kept in a cache on disk. The mount is read-only unless --writable says
+otherwise; then removing the directory of a tag, a manifest or a repository
+deletes it, and setfattr sets the flags that lock it.
 
 REGISTRY is a host (myregistry.azurecr.io), or a URL when it is not https on
 port 443: https://host:8443, http://localhost:5000.
@@ -37,8 +37,8 @@ port 443: https://host:8443, http://localhost:5000.
   MOUNTPOINT/team/app/_manifests/sha256:…/             the same by digest
   MOUNTPOINT/team/app/_blobs/sha256:…                  any blob, by name only`,
 		Example: `  acrfs mount myregistry.azurecr.io /mnt/acr
-  acrfs mount --daemon --log-file /var/log/acrfs.log myregistry.azurecr.io /mnt/acr
-  acrfs mount --username ci --password-stdin myregistry.azurecr.io /mnt/acr <token.txt
+  acrfs mount --daemon --log-file acrfs.log myregistry.azurecr.io /mnt/acr
+  acrfs mount --username ci --password-stdin registry.example /mnt/acr <token
   acrfs mount http://localhost:5000 /mnt/local
   acrfs mount --writable=team/app --dry-run myregistry.azurecr.io /mnt/acr`,
 		Args: wantArgs(2, 2, "acrfs mount myregistry.azurecr.io /mnt/acr"),

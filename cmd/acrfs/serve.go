@@ -31,14 +31,14 @@ func newServe() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run a local registry that behaves like Azure Container Registry",
-		Long: `serve runs a registry on this machine that behaves like Azure Container Registry,
-for tests and trials of any client: its lists and properties, its locks, its
-tokens, its redirects to storage. Data is kept in --root.`,
-		Example: `  acrfs serve --seed                          with the demo's samples
+		Long: `serve runs a registry on this machine that behaves like Azure Container
+Registry, for tests and trials of any client: its lists and properties, its
+locks, its tokens, its redirects to storage. Data is kept in --root.`,
+		Example: `  acrfs serve --seed                with the demo's samples
   acrfs serve --listen :5000 --tls-self-signed certs
-                                              https, for clients that insist on it
+                                    https, for clients that insist on it
   acrfs serve --latency 30ms --bandwidth 25MiB
-                                              a registry far away`,
+                                    a registry far away`,
 		Args: wantArgs(0, 0, "acrfs serve [--root DIR] [--listen ADDRESS]"),
 	}
 	flags.bind(cmd.Flags(), readEnvironment())

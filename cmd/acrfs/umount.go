@@ -17,9 +17,9 @@ func newUmount() *cobra.Command {
 		Use:     "umount MOUNTPOINT",
 		Aliases: []string{"unmount"},
 		Short:   "Unmount, and say who keeps it busy",
-		Long: `umount takes a mount away, and the acrfs behind it ends. It works on the mount of
-an acrfs that was killed or hangs, too. When someone uses the mount it stays as
-it is, and the exit status is 1.`,
+		Long: `umount takes a mount away, and the acrfs behind it ends. It works on the mount
+of an acrfs that was killed or hangs, too. When someone uses the mount it stays
+as it is, and the exit status is 1.`,
 		Example: `  acrfs umount /mnt/acr
   acrfs umount --lazy /mnt/acr     even when it is in use`,
 		Args: wantArgs(1, 1, "acrfs umount /mnt/acr"),

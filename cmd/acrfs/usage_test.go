@@ -3,10 +3,14 @@ package main
 import (
 	"bytes"
 	"errors"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/pflag"
 )
 
 // runHere runs the program in this process, for what ends before it mounts.
@@ -89,38 +93,49 @@ func TestBadUsageIsOneLineAndStatus2(t *testing.T) {
 	}
 }
 
+func TestHelpFitsATerminal(t *testing.T) {
+	t.Setenv("HOME", "/home/alice") // a path is not broken
+	for _, c := range append(newRoot().Commands(), newRoot()) {
+		stdout, _, _ := runHere(t, append(strings.Fields(c.CommandPath())[1:], "--help")...)
+		for line := range strings.Lines(stdout) {
+			if line = strings.TrimSuffix(line, "\n"); utf8.RuneCountInString(line) > helpWidth {
+				t.Errorf("%s: wider than %d: %s", c.CommandPath(), helpWidth, line)
+			}
+		}
+	}
+}
+
+// described finds the flags that help tells of, and all it says of each.
+var described = regexp.MustCompile(`(?m)^  (?:-[a-z], )?--([a-z-]+)[^\n]*\n((?: {10}[^\n]*\n)+)`)
+
 func TestHelpNamesEveryFlagAndItsDefault(t *testing.T) {
+	// Lists, and files and accounts that are read when given, have none to tell.
+	without := []string{"help", "import", "users", "tls-ca", "tls-cert", "tls-key", "tls-self-signed"}
 	for _, c := range newRoot().Commands() {
 		t.Run(c.Name(), func(t *testing.T) {
 			stdout, stderr, status := runHere(t, c.Name(), "--help")
 			if status != exitDone || stderr != "" {
 				t.Fatalf("status %d, stderr %q", status, stderr)
 			}
-			for line := range strings.Lines(stdout) {
-				flag := strings.TrimSpace(line)
-				// --help, lists, and files and accounts that are read when
-				// given have no default to tell.
-				if !strings.HasPrefix(flag, "--") || containsAny(flag, "--tls-", "--import", "--users") {
-					continue
-				}
-				if !strings.Contains(flag, "(default ") {
-					t.Errorf("no default: %s", flag)
-				}
+			texts := map[string]string{}
+			for _, d := range described.FindAllStringSubmatch(stdout, -1) {
+				texts[d[1]] = strings.Join(strings.Fields(d[2]), " ")
 			}
-			if strings.Contains(stdout, "ready-fd") {
-				t.Error("the daemon's own flag is shown")
-			}
+			c.Flags().VisitAll(func(f *pflag.Flag) {
+				text, shown := texts[f.Name]
+				switch {
+				case f.Hidden:
+					if strings.Contains(stdout, f.Name) {
+						t.Errorf("the daemon's own flag is shown: %s", f.Name)
+					}
+				case !shown:
+					t.Errorf("no --%s in:\n%s", f.Name, stdout)
+				case !strings.Contains(text, "(default ") && !slices.Contains(without, f.Name):
+					t.Errorf("no default: --%s %s", f.Name, text)
+				}
+			})
 		})
 	}
-}
-
-func containsAny(s string, parts ...string) bool {
-	for _, p := range parts {
-		if strings.Contains(s, p) {
-			return true
-		}
-	}
-	return false
 }
 
 func TestAloneItPrintsHelp(t *testing.T) {
