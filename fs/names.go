@@ -32,16 +32,13 @@ const (
 	maxFolders = 1 << 16
 )
 
-// The grammar of names, from the OCI distribution specification. A component
-// cannot begin with an underscore, which keeps the tree's own names apart.
-var (
-	componentPattern = regexp.MustCompile(`^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*$`)
-	// What a platform's parts may look like to become a file name.
-	platformPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$`)
-)
+// platformPattern is what a platform's parts may look like to become a file name.
+var platformPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$`)
 
+// validComponent tells whether a repository's name can have this component. It
+// cannot begin with an underscore, which keeps the tree's own names apart.
 func validComponent(name string) bool {
-	return len(name) <= maxComponent && componentPattern.MatchString(name)
+	return !strings.Contains(name, "/") && registry.ValidRepository(name)
 }
 
 // parseDigest reads a digest as it stands in a path: sha256:<hex>, or

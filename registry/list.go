@@ -260,7 +260,7 @@ func decodeRepositories(body []byte) ([]string, skipped, error) {
 	}
 	names := list.Repositories[:0]
 	for _, name := range list.Repositories {
-		if !validRepository(name) {
+		if !ValidRepository(name) {
 			skip.note(name)
 			continue
 		}

@@ -18,7 +18,8 @@ const (
 	maxTag        = 128
 )
 
-func validRepository(name string) bool {
+// ValidRepository reports whether a registry can have a repository of this name.
+func ValidRepository(name string) bool {
 	return len(name) <= maxRepository && repositoryGrammar.MatchString(name)
 }
 

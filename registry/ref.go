@@ -38,7 +38,7 @@ func (r Ref) reference() string {
 func (r Ref) check(op string) error {
 	message := ""
 	switch {
-	case !validRepository(r.Repository):
+	case !ValidRepository(r.Repository):
 		message = "not a repository name"
 	case r.Tag != "" && !ValidTag(r.Tag):
 		message = "not a tag name"

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+
+	"github.com/acrfs/acrfs/registry"
 )
 
 // authFlags are the flags of mount that say who we are, besides --username and
@@ -34,7 +36,7 @@ func (a *authFlags) bind(flags *pflag.FlagSet) {
 // whether --username and --password-stdin were given.
 func (a *authFlags) check(userFlag, passwordStdin bool) error {
 	for _, name := range a.repositories {
-		if !repositoryName.MatchString(name) || len(name) > 255 {
+		if !registry.ValidRepository(name) {
 			return badFlag("repository", name, "a repository like team/app")
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/acrfs/acrfs/registry"
 )
 
 // errValue is all that a flag's value says about bad input; flagError knows
@@ -188,3 +190,39 @@ func (v *idValue) String() string {
 	return strconv.FormatUint(uint64(*v.id), 10)
 }
 func (v *idValue) Type() string { return "id" }
+
+// everywhere is the value of a bare --writable. No repository is called that.
+const everywhere = "*"
+
+// prefixValue is a flag that can be given alone or with a repository.
+type prefixValue struct {
+	set    bool
+	prefix string // "" for every repository
+}
+
+func (p *prefixValue) Set(value string) error {
+	switch {
+	case value == everywhere:
+		value = ""
+	case !registry.ValidRepository(value):
+		return errValue
+	}
+	p.set, p.prefix = true, value
+	return nil
+}
+
+func (p *prefixValue) String() string {
+	if p.set && p.prefix == "" {
+		return everywhere
+	}
+	return p.prefix
+}
+
+func (p *prefixValue) Type() string { return "prefix" }
+
+func (p *prefixValue) describe() string {
+	if p.prefix == "" {
+		return "writable"
+	}
+	return "writable below " + p.prefix
+}

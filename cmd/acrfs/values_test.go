@@ -2,6 +2,7 @@ package main
 
 import (
 	"math"
+	"strings"
 	"testing"
 )
 
@@ -51,6 +52,25 @@ func TestRequestsPerSecond(t *testing.T) {
 	for _, text := range []string{"", "/s", "0", "-1", "1.5", "1e9", "99999999999", "many", "10/h", "10 /s/min"} {
 		if err := new(requestsValue).Set(text); err == nil {
 			t.Errorf("%q is taken for a number of requests", text)
+		}
+	}
+}
+
+// TestPrefixHasTheGrammarOfTheRegistry: whoever restricts a mount to a repository
+// that cannot be has meant another.
+func TestPrefixHasTheGrammarOfTheRegistry(t *testing.T) {
+	for _, name := range []string{"", "/", "a//b", "a/", "A", "a..b", "a.-b", "a_.b", "a___b", "team/a___b", strings.Repeat("a", 256)} {
+		if err := new(prefixValue).Set(name); err == nil {
+			t.Errorf("--writable=%s is taken", name)
+		}
+		flags := authFlags{repositories: []string{name}}
+		if err := flags.check(false, false); err == nil {
+			t.Errorf("--repository %s is taken", name)
+		}
+	}
+	for _, name := range []string{"a", "team/app", "a.b_c__d--e/f", strings.Repeat("a", 255)} {
+		if err := new(prefixValue).Set(name); err != nil {
+			t.Errorf("--writable=%s: %v", name, err)
 		}
 	}
 }
