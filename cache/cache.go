@@ -65,6 +65,7 @@ type Cache struct {
 	cancel   context.CancelFunc
 	counters counters
 	degraded atomic.Bool  // a warning about the disk was logged and it has not worked since
+	memory   memoryUse    // of flights without a disk
 	foreign  atomic.Int64 // when other processes' partials were last counted, in milliseconds
 
 	mu      sync.Mutex // guards flights and their handles; taken before a flight's own
@@ -103,6 +104,7 @@ func Open(cfg Config) (*Cache, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	c := &Cache{cfg: cfg, log: cfg.Logger, crew: newCrew(), flights: make(map[flightKey]*flight)}
+	c.memory.most = allMemory
 	if err := c.load(); err != nil {
 		if c.index != nil {
 			c.index.file.Close()

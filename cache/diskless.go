@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 )
 
 // memory holds chunks of a blob for which there is no disk: it is full or
@@ -24,24 +25,39 @@ type memory struct {
 	unused [][]byte // of dropped chunks
 	seals  map[int]seal
 	sealer cipher.AEAD
+	all    *memoryUse
 }
+
+// memoryUse is what all blobs together have in memory.
+type memoryUse struct {
+	most int64
+	used atomic.Int64
+}
+
+func (u *memoryUse) up() bool { return u.used.Load() >= u.most }
 
 // seal is a checksum that only this process can make: whoever sends the bytes
 // cannot choose two chunks that have the same. It takes a tenth of the time of a
 // digest.
 type seal [16]byte
 
-// memoryBytes bounds the chunks of one blob in memory. Half of it may be ahead of
-// the hash or of the reader; a blob that has to be verified before its first byte
-// fits four times.
-const memoryBytes = 32 << 20
+const (
+	// memoryBytes bounds the chunks of one blob in memory. Half of it may be ahead
+	// of the hash or of the reader.
+	memoryBytes = 32 << 20
+	// allMemory bounds those of all blobs. When it is used up each may still have
+	// leastMemory, into which a blob fits that has to be verified before its first
+	// byte.
+	allMemory   = 256 << 20
+	leastMemory = smallBlob
+)
 
-func newMemory() *memory {
+func newMemory(all *memoryUse) *memory {
 	key := make([]byte, 16)
 	rand.Read(key)
 	block, _ := aes.NewCipher(key)    // fails for other lengths of keys only
 	sealer, _ := cipher.NewGCM(block) // and this for other blocks
-	return &memory{chunks: make(map[int][]byte), seals: make(map[int]seal), sealer: sealer}
+	return &memory{chunks: make(map[int][]byte), seals: make(map[int]seal), sealer: sealer, all: all}
 }
 
 func (m *memory) seal(chunk int, p []byte) (s seal) {
@@ -58,6 +74,7 @@ func (m *memory) put(chunk int, p []byte) {
 		own, m.unused = m.unused[last], m.unused[:last]
 	} else {
 		own = make([]byte, chunkSize)
+		m.all.used.Add(chunkSize)
 	}
 	m.chunks[chunk] = own[:copy(own[:chunkSize], p)]
 	m.order = append(m.order, chunk)
@@ -69,7 +86,11 @@ func (m *memory) drop(n int, may func(chunk int) bool) (left int) {
 	kept := m.order[:0]
 	for _, chunk := range m.order {
 		if n > 0 && may(chunk) {
-			m.unused = append(m.unused, m.chunks[chunk])
+			if m.all.up() {
+				m.all.used.Add(-chunkSize)
+			} else {
+				m.unused = append(m.unused, m.chunks[chunk])
+			}
 			delete(m.chunks, chunk)
 			n--
 			continue
@@ -80,13 +101,29 @@ func (m *memory) drop(n int, may func(chunk int) bool) (left int) {
 	return n
 }
 
+// leaveMemory drops what the flight has in memory; f.mu is held.
+func (f *flight) leaveMemory() {
+	if f.mem != nil {
+		f.c.memory.used.Add(-int64(len(f.mem.order)+len(f.mem.unused)) * chunkSize)
+		f.mem = nil
+	}
+}
+
+// memoryShare is how many bytes this flight may have in memory.
+func (f *flight) memoryShare() int64 {
+	if f.c.memory.up() {
+		return leastMemory
+	}
+	return memoryBytes
+}
+
 // loseDisk makes the rest of a download do without the disk. The chunks that
 // are on it stay there and are read from it.
 func (f *flight) loseDisk() *memory {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.mem == nil {
-		f.mem = newMemory()
+		f.mem = newMemory(&f.c.memory)
 		for _, s := range f.streams {
 			if s.bulk {
 				// What runs far ahead would be dropped before it is read.
@@ -131,7 +168,7 @@ func (f *flight) keep(mem *memory, gap span, buf *buffer, lo, hi int64) error {
 // that the hash and the latest reader have behind them, then the oldest; f.mu is
 // held.
 func (f *flight) forget() {
-	over := len(f.mem.order) - memoryBytes/chunkSize
+	over := len(f.mem.order) - int(f.memoryShare()/chunkSize)
 	if over <= 0 {
 		return
 	}

@@ -157,9 +157,9 @@ func (f *flight) nextAhead(whole bool) (span, bool) {
 	case f.mem != nil && whole:
 		// Without a disk nothing stays: the hash is what has to get on.
 		lo = chunkOf(f.hashEnd)
-		return nextGap(&f.have, spans, lo, min(lo+memoryBytes/2/chunkSize, f.have.n))
+		return nextGap(&f.have, spans, lo, min(lo+chunkOf(f.lead()), f.have.n))
 	case f.mem != nil && f.window.everything:
-		hi = max(hi, min(lo+memoryBytes/2/chunkSize, f.have.n))
+		hi = max(hi, min(lo+chunkOf(f.lead()), f.have.n))
 	case whole:
 		if gap, ok := nextGap(&f.have, spans, lo, f.have.n); ok {
 			return gap, ok

@@ -17,7 +17,7 @@ func TestDroppedChunkIsNotSkippedByTheHash(t *testing.T) {
 	met := 0
 	for range 300 {
 		f := newFlight(c, digest.FromBytes(data), int64(len(data)))
-		f.have, f.writing, f.mem = newChunks(f.size), newChunks(f.size), newMemory()
+		f.have, f.writing, f.mem = newChunks(f.size), newChunks(f.size), newMemory(&f.c.memory)
 		f.hasher, f.phase = sha256.New(), phaseFilling
 		f.demands = []*demand{{whole: true, hi: f.size, over: true}}
 		buf := &buffer{data: data, back: f.buffers}

@@ -9,7 +9,7 @@ const lead = 32 << 20
 // memory still when the hash gets there. f.mu is held.
 func (f *flight) lead() int64 {
 	if f.mem != nil {
-		return memoryBytes / 2
+		return f.memoryShare() / 2
 	}
 	return lead
 }

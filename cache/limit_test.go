@@ -205,6 +205,37 @@ func TestReadingOnWithoutTheDiskTransfersOnce(t *testing.T) {
 	}
 }
 
+// TestManyBlobsWithoutTheDiskShareTheMemory, of which each has a little in any case.
+func TestManyBlobsWithoutTheDiskShareTheMemory(t *testing.T) {
+	c := open(t, Config{Size: 2 << 20})
+	c.memory.most = 16 << 20
+	const size, readers = 24 << 20, 4
+	var reads sync.WaitGroup
+	blobs := make([]*Blob, readers)
+	for i := range blobs {
+		data := bytesOf(byte(80+i), size)
+		blobs[i] = handle(t, c, data, newFake(data))
+		reads.Go(func() { wantAll(t, blobs[i], data) })
+	}
+	reads.Wait()
+	held := int64(0)
+	for _, b := range blobs {
+		b.f.mu.Lock()
+		held += int64(len(b.f.mem.order)+len(b.f.mem.unused)) * chunkSize
+		b.f.mu.Unlock()
+	}
+	if used, most := c.memory.used.Load(), c.memory.most+readers*(leastMemory+maxPiece); held > most || held != used {
+		t.Errorf("%d bytes of %d blobs are in memory, %d by the books; want at most %d", held, readers, used, most)
+	}
+	for _, b := range blobs {
+		b.Close()
+	}
+	settle(t, c)
+	if used := c.memory.used.Load(); used != 0 {
+		t.Errorf("%d bytes count as being in memory when all are closed", used)
+	}
+}
+
 // TestWithoutTheDiskBytesAreChecked: what comes a second time is what came the
 // first time, and the whole has the digest, or the blob is dead.
 func TestWithoutTheDiskBytesAreChecked(t *testing.T) {

@@ -163,7 +163,7 @@ func (f *flight) openPartial() {
 	f.have, f.writing = have, newChunks(f.size)
 	f.part, f.reserved = part, reserved
 	if part == nil {
-		f.mem = newMemory()
+		f.mem = newMemory(&f.c.memory)
 	} else {
 		f.allowance = max(0, reserved-int64(have.count)*chunkSize)
 	}
@@ -252,7 +252,8 @@ func (f *flight) park() {
 	if f.mem != nil {
 		have -= len(f.mem.chunks) // these are lost
 	}
-	f.part, f.mem, f.reserved, f.allowance = nil, nil, 0, 0
+	f.leaveMemory()
+	f.part, f.reserved, f.allowance = nil, 0, 0
 	f.dropQueue()
 	f.mu.Unlock()
 	c.mu.Unlock()
@@ -282,7 +283,8 @@ func (f *flight) release() {
 	f.cancel()
 	f.mu.Lock()
 	part, suspect, pinned, reserved := f.part, f.suspect, f.pinned, f.reserved
-	f.part, f.suspect, f.pinned, f.reserved, f.mem = nil, nil, nil, 0, nil
+	f.part, f.suspect, f.pinned, f.reserved = nil, nil, nil, 0
+	f.leaveMemory()
 	f.allowance = 0
 	f.mu.Unlock()
 	if file := f.stored.Load(); file != nil {

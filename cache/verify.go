@@ -77,7 +77,8 @@ func (f *flight) startAfresh() bool {
 	}
 	part, reserved := f.part, f.reserved
 	f.part, f.reserved, f.allowance = nil, 0, 0
-	f.phase, f.mem, f.hashing = phaseOpening, nil, false
+	f.leaveMemory()
+	f.phase, f.hashing = phaseOpening, false
 	f.have, f.writing, f.resumed = chunks{}, chunks{}, false
 	f.cancel()
 	for _, s := range f.streams {
