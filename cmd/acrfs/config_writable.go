@@ -2,11 +2,13 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
 
 	"github.com/acrfs/acrfs/fs"
+	"github.com/acrfs/acrfs/registry"
 )
 
 // writableFlags are the flags of mount that let it change the registry.
@@ -46,6 +48,19 @@ func (w *writableFlags) check(flags *pflag.FlagSet) error {
 		if flags.Changed(name) {
 			return usagef("--%s needs --writable: a read-only mount changes nothing", name)
 		}
+	}
+	return nil
+}
+
+// checkArgs finds mount's arguments to begin with a repository that was meant for
+// --writable: of all flags, its value alone has to be given by =.
+func (w *writableFlags) checkArgs(args []string) error {
+	alone := w.prefix.set && w.prefix.prefix == ""
+	if !alone || len(args) < 2 || !registry.ValidRepository(args[0]) {
+		return nil
+	}
+	if len(args) == 3 || strings.Contains(args[0], "/") {
+		return badFlag("writable", args[0], "the repository after =, like --writable="+args[0])
 	}
 	return nil
 }

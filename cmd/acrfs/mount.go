@@ -41,9 +41,15 @@ port 443: https://host:8443, http://localhost:5000.
   acrfs mount --username ci --password-stdin registry.example /mnt/acr <token
   acrfs mount http://localhost:5000 /mnt/local
   acrfs mount --writable=team/app --dry-run myregistry.azurecr.io /mnt/acr`,
-		Args: wantArgs(2, 2, "acrfs mount myregistry.azurecr.io /mnt/acr"),
 	}
 	flags.bind(cmd.Flags(), env)
+	want := wantArgs(2, 2, "acrfs mount myregistry.azurecr.io /mnt/acr")
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if err := flags.writable.checkArgs(args); err != nil {
+			return err
+		}
+		return want(cmd, args)
+	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := flags.check(cmd.Flags()); err != nil {
 			return err
