@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -25,8 +26,17 @@ const notifyLimit = 2 * time.Second
 // Refresh asks whoever serves the mount at this path to forget every listing
 // and property. Only root, who mounted it and the owner of its files may.
 func Refresh(mountpoint string) error {
-	dir, err := os.Open(mountpoint)
+	// By its whole path: below a shell that stood there when it was mounted on,
+	// "." is the directory and not the mount.
+	path, err := filepath.Abs(mountpoint)
 	if err != nil {
+		return err
+	}
+	dir, err := os.Open(path)
+	switch {
+	case disconnected(err):
+		return fmt.Errorf("%s: the acrfs behind it was killed: mount it again, or run acrfs umount %s", mountpoint, mountpoint)
+	case err != nil:
 		return err
 	}
 	defer dir.Close()

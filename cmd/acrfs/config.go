@@ -64,13 +64,15 @@ type logFlags struct {
 	file   string
 }
 
-func (l *logFlags) bind(flags *pflag.FlagSet, level string) {
+// bind declares the flags; level and otherwise say what is logged by default, and
+// where to.
+func (l *logFlags) bind(flags *pflag.FlagSet, level, otherwise string) {
 	l.level = choice("debug", "info", "warn", "error")
 	l.level.chosen = level
 	l.format = choice("text", "json")
 	flags.Var(&l.level, "log-level", "what to log at least")
 	flags.Var(&l.format, "log-format", "how to write each record")
-	flags.StringVar(&l.file, "log-file", "", "append the log to this `file` (default stderr; with --daemon nowhere)")
+	flags.StringVar(&l.file, "log-file", "", "append the log to this `file` (default "+otherwise+")")
 }
 
 // mountFlags are the flags of mount.
@@ -124,7 +126,7 @@ func (m *mountFlags) bind(flags *pflag.FlagSet, env environment) {
 	flags.Var(&m.gid, "gid", "show files as owned by this group (default that of who mounts)")
 
 	flags.BoolVar(&m.daemon, "daemon", false, "return once the mount is usable and serve it in the background; SIGHUP then refreshes (default foreground)")
-	m.log.bind(flags, "info")
+	m.log.bind(flags, "info", "stderr; with --daemon nowhere")
 	flags.StringVar(&m.debugListen, "debug-listen", "", "serve counters and profiles on this loopback `address`, like 127.0.0.1:6060 (default off)")
 
 	flags.IntVar(&m.readyFD, "ready-fd", 0, "")
@@ -199,7 +201,7 @@ type demoFlags struct {
 func (d *demoFlags) bind(flags *pflag.FlagSet) {
 	flags.SortFlags = false
 	flags.StringVar(&d.listen, "listen", "127.0.0.1:0", "where the registry listens, a loopback `address`; port 0 takes a free one")
-	d.log.bind(flags, "warn")
+	d.log.bind(flags, "warn", "stderr")
 }
 
 func (d *demoFlags) check() error {
@@ -265,7 +267,7 @@ func (s *serveFlags) bind(flags *pflag.FlagSet, env environment) {
 	flags.DurationVar(&s.listLag, "list-lag", 0, "show in lists what was there this long ago, as ACR may (default 0s)")
 
 	flags.BoolVar(&s.gc, "gc", false, "remove blobs that no manifest needs, now and every hour (default only on SIGUSR1)")
-	s.log.bind(flags, "info")
+	s.log.bind(flags, "info", "stderr")
 }
 
 func (s *serveFlags) check(flags *pflag.FlagSet) error {

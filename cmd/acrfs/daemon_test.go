@@ -260,6 +260,10 @@ func TestMountRepairsWhatAKilledDaemonLeft(t *testing.T) {
 		_, err := os.ReadDir(dir)
 		return errors.Is(err, syscall.ENOTCONN)
 	})
+	want := fmt.Sprintf("acrfs refresh: %s: the acrfs behind it was killed: mount it again, or run acrfs umount %s\n", dir, dir)
+	if _, stderr, status := runHere(t, "refresh", dir); status != exitFailed || stderr != want {
+		t.Errorf("refresh: status %d, %swant %s", status, stderr, want)
+	}
 	p := start(t, mountCommand(t, url, dir))
 	if said := p.until("mounted "); !strings.Contains(said, "detached the dead mount that a killed acrfs left on "+dir+"\n") {
 		t.Errorf("it did not say so: %q", said)

@@ -81,6 +81,9 @@ configs and layers are files with exact bytes and sizes.`,
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(flagError)
 	root.InitDefaultHelpFlag()
+	root.Version = versionLine() // makes --version
+	root.SetVersionTemplate("{{.Version}}\n")
+	root.InitDefaultVersionFlag()
 	root.SetUsageFunc(usage)
 	root.SetHelpCommand(newHelp())
 	root.AddCommand(newMount(), newUmount(), newRefresh(), newDemo(), newServe(), newVersion())

@@ -202,11 +202,43 @@ func TestUmountIsNotInItsOwnWay(t *testing.T) {
 	}
 }
 
+// TestRefreshOfWhereOneStands: a shell that stood in the directory before it was
+// mounted on has the directory and not the mount at ".", and means the mount.
+func TestRefreshOfWhereOneStands(t *testing.T) {
+	_, url := serveSeeded(t)
+	dir := t.TempDir()
+	stood := command(t, "refresh", ".")
+	stood.Path, stood.Args = "/bin/sh", append([]string{"sh", "-c", `read go; exec "$@"`, "sh"}, stood.Args...)
+	stood.Dir = dir
+	mountedOver, err := stood.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	shell := start(t, stood)
+	requireMount(t)
+	p := start(t, mountCommand(t, url, dir))
+	p.until("mounted ")
+	fmt.Fprintln(mountedOver, "now")
+	if status := shell.status(); status != exitDone {
+		t.Errorf("exit status %d, %s", status, shell.stderr)
+	}
+}
+
+func TestFullDiskDoesNotAskForAnotherCacheDirectory(t *testing.T) {
+	const advice = "want a directory"
+	for err, advised := range map[error]bool{syscall.ENOSPC: false, syscall.EDQUOT: false, syscall.EACCES: true, syscall.ENOTDIR: true} {
+		said := cacheDirError("/c", fmt.Errorf("cache: %w", err)).Error()
+		if !strings.HasPrefix(said, `--cache-dir "/c": `) || strings.Contains(said, advice) != advised {
+			t.Errorf("%v: got %q", err, said)
+		}
+	}
+}
+
 func TestLazyUmountTakesABusyMountAway(t *testing.T) {
 	_, url := serveSeeded(t)
 	p, dir, _ := mountFor(t, url)
 	_, release := occupy(t, dir)
-	if _, stderr, status := runHere(t, "umount", "--lazy", dir); status != exitDone {
+	if _, stderr, status := runHere(t, "umount", "-l", dir); status != exitDone {
 		t.Errorf("status %d, stderr %q", status, stderr)
 	}
 	if mounted(t, dir) {

@@ -143,7 +143,7 @@ func (s *serveFlags) open(ctx context.Context, logger *slog.Logger, stdout io.Wr
 	}
 	server, err := localacr.Open(config)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("--root %q: %w", s.root, err)
 	}
 	if err := s.fill(ctx, server, stdout); err != nil {
 		server.Close()

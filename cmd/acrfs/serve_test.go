@@ -225,6 +225,24 @@ func TestServeSaysWhatToDoAboutHalfAnAuthority(t *testing.T) {
 	}
 }
 
+// A directory that cannot be one is told by the flag that named it, and nothing is
+// to be removed for it.
+func TestServeNamesTheFlagOfADirectoryThatCannotBe(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for flag, args := range map[string][]string{
+		"--root":            {"--root", file},
+		"--tls-self-signed": {"--root", t.TempDir(), "--tls-self-signed", file},
+	} {
+		_, stderr, status := runHere(t, append([]string{"serve", "--listen", "127.0.0.1:0"}, args...)...)
+		if status != exitFailed || !strings.Contains(stderr, flag) || !strings.HasSuffix(stderr, "not a directory\n") {
+			t.Errorf("%q: status %d, %q", args, status, stderr)
+		}
+	}
+}
+
 func TestServeWithACertificateOfTheUsersOwn(t *testing.T) {
 	dir := t.TempDir()
 	cert, key, other := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"), filepath.Join(dir, "other.pem")

@@ -56,7 +56,7 @@ func openSession(ctx context.Context, dir string, client *registry.Client, ask f
 		}
 	}()
 	if s.cache, err = cache.Open(cc); err != nil {
-		return nil, fmt.Errorf("--cache-dir %q: %w: want a directory of yours, or one that can be made", cc.Dir, err)
+		return nil, cacheDirError(cc.Dir, err)
 	}
 	if err := ask(ctx); err != nil {
 		return nil, err
@@ -71,6 +71,15 @@ func openSession(ctx context.Context, dir string, client *registry.Client, ask f
 		close(s.gone)
 	}()
 	return s, nil
+}
+
+// cacheDirError tells what is wrong with the cache's directory, and what would be
+// right if it is the wrong one: on a full disk it may be right.
+func cacheDirError(dir string, err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return fmt.Errorf("--cache-dir %q: %w", dir, err)
+	}
+	return fmt.Errorf("--cache-dir %q: %w: want a directory of yours, or one that can be made", dir, err)
 }
 
 // close closes what is open besides the mount, which is unmounted or detached

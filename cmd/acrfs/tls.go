@@ -72,6 +72,8 @@ func authority(dir string) (*x509.Certificate, *ecdsa.PrivateKey, error) {
 		if err != nil {
 			return nil, nil, fmt.Errorf("--tls-self-signed: %w", err)
 		}
+	case errors.As(err, new(*os.PathError)):
+		return nil, nil, fmt.Errorf("--tls-self-signed: %w", err)
 	case err != nil:
 		return nil, nil, fmt.Errorf("--tls-self-signed %s: %w: remove ca.pem and ca-key.pem to have new ones", dir, err)
 	}

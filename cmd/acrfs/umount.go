@@ -38,7 +38,7 @@ as it is, and the exit status is 1.`,
 			return err
 		},
 	}
-	cmd.Flags().BoolVar(&lazy, "lazy", false, "take it out of the tree at once; who uses it may finish (default no)")
+	cmd.Flags().BoolVarP(&lazy, "lazy", "l", false, "take it out of the tree at once; who uses it may finish (default no)")
 	return cmd
 }
 

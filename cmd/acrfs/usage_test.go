@@ -108,6 +108,15 @@ func TestHelpFitsATerminal(t *testing.T) {
 	}
 }
 
+// TestLogFileTellsOfDaemonsWhereThereAreSome: only a mount can be one.
+func TestLogFileTellsOfDaemonsWhereThereAreSome(t *testing.T) {
+	for _, c := range newRoot().Commands() {
+		if f := c.Flags().Lookup("log-file"); f != nil && strings.Contains(f.Usage, "--daemon") != (c.Name() == "mount") {
+			t.Errorf("%s: --log-file: %s", c.Name(), f.Usage)
+		}
+	}
+}
+
 // described finds the flags that help tells of, and all it says of each.
 var described = regexp.MustCompile(`(?m)^  (?:-[a-z], )?--([a-z-]+)[^\n]*\n((?: {10}[^\n]*\n)+)`)
 
@@ -153,9 +162,11 @@ func TestAloneItPrintsHelp(t *testing.T) {
 }
 
 func TestVersionNamesProgramAndGo(t *testing.T) {
-	stdout, _, status := runHere(t, "version")
-	if status != exitDone || !strings.HasPrefix(stdout, "acrfs ") || !strings.Contains(stdout, " go1.") || strings.Count(stdout, "\n") != 1 {
-		t.Errorf("got status %d, %q", status, stdout)
+	for _, asked := range []string{"version", "--version"} {
+		stdout, _, status := runHere(t, asked)
+		if status != exitDone || !strings.HasPrefix(stdout, "acrfs ") || !strings.Contains(stdout, " go1.") || strings.Count(stdout, "\n") != 1 {
+			t.Errorf("%s: got status %d, %q", asked, status, stdout)
+		}
 	}
 }
 

@@ -231,6 +231,8 @@ func TestMountNeedsTheRightToItsSource(t *testing.T) {
 func TestUsersFileThatIsWrong(t *testing.T) {
 	for content, want := range map[string]string{
 		`{`:                        "unexpected EOF",
+		``:                         `it is empty: want {"users": [{"name": …}, …]}`,
+		`[]`:                       `array at byte 1: want {"users": [{"name": …}, …]}`,
 		`{"users":[{"name":"a"}]}`: "no password",
 		`{"users":[{"name":"a:b","passwords":["x"]}]}`:                                           "colon",
 		`{"users":[{"name":"a","passwords":["x"],"actions":["repositories/a/content/frob"]}]}`:   "content/frob",

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -67,7 +68,7 @@ func ReadUsers(path string) ([]User, error) {
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&file); err != nil {
-		return nil, fmt.Errorf("users file %s: %w", path, err)
+		return nil, fmt.Errorf(`users file %s: %w: want {"users": [{"name": …}, …]}`, path, explainJSON(err))
 	}
 	seen := map[string]bool{}
 	for _, u := range file.Users {
@@ -80,6 +81,18 @@ func ReadUsers(path string) ([]User, error) {
 		seen[u.Name] = true
 	}
 	return file.Users, nil
+}
+
+// explainJSON is err in the words of whoever wrote the file, where the decoder's
+// are about Go.
+func explainJSON(err error) error {
+	if mistyped := (*json.UnmarshalTypeError)(nil); errors.As(err, &mistyped) {
+		return fmt.Errorf("%s at byte %d", mistyped.Value, mistyped.Offset)
+	}
+	if err == io.EOF {
+		return errors.New("it is empty")
+	}
+	return err
 }
 
 func (u User) check() error {
