@@ -58,6 +58,7 @@ var (
 	tagAttrs = slices.Concat(flagAttrs, timeAttrs, []xattr{
 		{"user.acr.digest", func(p registry.Properties) string { return p.Digest.String() }},
 	})
+	// What of these a listing tells is kept in manifestEntry (facts.go).
 	manifestAttrs = slices.Concat(tagAttrs, []xattr{
 		{"user.acr.media_type", func(p registry.Properties) string { return p.MediaType }},
 		{"user.acr.config_media_type", func(p registry.Properties) string { return p.ConfigMediaType }},
