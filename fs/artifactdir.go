@@ -276,29 +276,34 @@ func (d *artifactDir) ghost(ctx context.Context, err error) bool {
 }
 
 // neverPushed tells whether the artifact is missing because an index points to it
-// and it was not pushed with it, as mirrors do that leave platforms out. A registry
-// that cannot list manifests has these in _manifests; the directory is empty.
+// and it was not pushed with it, or so the registry says: mirrors leave platforms
+// out. A registry that cannot list manifests has these in _manifests; the directory
+// is empty.
 func (d *artifactDir) neverPushed(err error) bool {
 	answer, _ := errors.AsType[*registry.Error](err)
 	listed := d.repo.manifests.last()
-	if d.tag != "" || answer == nil || answer.Code != "MANIFEST_UNKNOWN" || listed == nil {
-		return false
+	if d.tag != "" || answer == nil || answer.Kind != errNotFound || answer.Code == "" || listed == nil {
+		return false // without a code it may be another server's
 	}
 	dgst, _ := parseDigest(d.name)
 	e, ok := listed.value.find(dgst)
 	return ok && e.updated == 0 && len(e.tags) == 0
 }
 
-func (d *artifactDir) gone(ctx context.Context) bool {
-	var gone bool
+func (d *artifactDir) gone(ctx context.Context, asked time.Time) bool {
+	ref := registry.Ref{Repository: d.repo.name, Tag: d.tag}
+	var unlisted bool
 	var err error
 	if d.tag != "" {
-		gone, err = lacks(ctx, d.repo.tags, func(l tagList) bool { _, ok := l.find(d.tag); return ok })
+		unlisted, err = lacks(ctx, d.repo.tags, asked, func(l tagList) bool { _, ok := l.find(d.tag); return ok })
 	} else {
-		dgst, _ := parseDigest(d.name)
-		gone, err = lacks(ctx, d.repo.manifests, func(l *manifestList) bool { _, ok := l.find(dgst); return ok })
+		ref.Digest, _ = parseDigest(d.name)
+		unlisted, err = lacks(ctx, d.repo.manifests, asked, func(l *manifestList) bool { _, ok := l.find(ref.Digest); return ok })
 	}
-	return gone || errors.Is(err, errNotFound) && d.t.unlists(ctx, d.repo.name)
+	if errors.Is(err, errNotFound) {
+		return d.t.repositoryGone(ctx, d.repo.name, asked)
+	}
+	return unlisted && d.t.unknown(ctx, ref, asked)
 }
 
 func (d *artifactDir) list(at *fusefs.Inode, dir string, a *artifact) contents {

@@ -75,4 +75,6 @@ func (d *blobsDir) contents(ctx context.Context) (contents, error) {
 	return contents{id: firstID}, nil
 }
 
-func (d *blobsDir) gone(ctx context.Context) bool { return d.t.unlists(ctx, d.repo.name) }
+func (d *blobsDir) gone(ctx context.Context, asked time.Time) bool {
+	return d.t.repositoryGone(ctx, d.repo.name, asked)
+}

@@ -183,7 +183,7 @@ func (d *componentDir) contents(ctx context.Context) (contents, error) {
 	case d.t.changedRepositories.ghost(d.path), d.t.changedFolders.ghost(d.path):
 		comp = &component{repository: d.repository.Load()}
 	default:
-		// Not listed: hidden by the registry, or gone.
+		// Unlisted, or gone.
 		_, err := d.t.properties(ctx, registry.Ref{Repository: d.path})
 		if err != nil && !d.t.unlisted.below(d.path) {
 			return contents{}, cause(ctx, err)
@@ -193,12 +193,22 @@ func (d *componentDir) contents(ctx context.Context) (contents, error) {
 	return d.list(view, comp), nil
 }
 
-func (d *componentDir) gone(ctx context.Context) bool { return d.t.unlists(ctx, d.path) }
+func (d *componentDir) gone(ctx context.Context, asked time.Time) bool {
+	return d.t.repositoryGone(ctx, d.path, asked)
+}
 
-// unlists tells whether the catalog is without a component.
-func (t *tree) unlists(ctx context.Context, path string) bool {
-	gone, _ := lacks(ctx, t.catalog, func(c *catalog) bool { return c.components[path] != nil })
-	return gone
+// repositoryGone tells whether neither the catalog nor the registry, asked by name,
+// knows a repository, or a component above some.
+func (t *tree) repositoryGone(ctx context.Context, path string, asked time.Time) bool {
+	unlisted, _ := lacks(ctx, t.catalog, asked, func(c *catalog) bool { return c.components[path] != nil })
+	return unlisted && t.unknown(ctx, registry.Ref{Repository: path}, asked)
+}
+
+// unknown tells whether the registry, asked by name, does not have an item: some are
+// never listed.
+func (t *tree) unknown(ctx context.Context, ref registry.Ref, asked time.Time) bool {
+	_, err := t.propertiesSince(ctx, ref, asked)
+	return errors.Is(err, errNotFound)
 }
 
 // list shows comp, which is of the view.

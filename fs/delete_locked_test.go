@@ -158,7 +158,7 @@ func TestWhatIsHiddenFromListingsIsNotDeletedWithTheRepository(t *testing.T) {
 	w.set(registry.Ref{Repository: helloWorld, Digest: p.Digest}, noList)
 	w.fails("rm -r $R", "Directory not empty")
 	if _, err := w.client.Properties(t.Context(), registry.Ref{Repository: helloWorld, Digest: p.Digest}); err != nil {
-		t.Errorf("the hidden manifest: %v", err)
+		t.Errorf("the unlisted manifest: %v", err)
 	}
 	w.run("ls $R/_manifests/" + p.Digest.String() + "/manifest.json && rm -r $R/_manifests/" + p.Digest.String() + " && rm -r $R")
 }

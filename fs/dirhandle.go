@@ -53,20 +53,28 @@ type lister interface {
 	known() (contents, bool)
 	// contents returns them, or an error, but never a part.
 	contents(ctx context.Context) (contents, error)
-	// gone tells, of a directory whose contents were not found, whether what lists
-	// it does not have it now, either.
-	gone(ctx context.Context) bool
+	// gone tells, of a directory whose contents were asked for at a moment and not
+	// found, whether it is gone: what would list it does not, and the registry does
+	// not know it by name.
+	gone(ctx context.Context, asked time.Time) bool
 }
 
-// lacks tells whether a listing that can be trusted now has an item no more: one
-// from a moment ago if that lacks it already, or else a new one.
-func lacks[T any](ctx context.Context, l *listing[T], has func(T) bool) (bool, error) {
+// lacks tells whether a listing does not have an item, or has it no more: one from
+// a second ago if that lacks it already, or else one from after a moment.
+//
+// Where the new one has it as well, others that are not found are not looked for
+// in further ones for a while: lists may lag behind a thousand deletions.
+func lacks[T any](ctx context.Context, l *listing[T], asked time.Time, has func(T) bool) (bool, error) {
 	s, err := l.since(ctx, time.Now().Add(-time.Second))
-	if err == nil && has(s.value) {
-		s, err = l.since(ctx, time.Now())
+	if err == nil && has(s.value) && time.Since(time.Unix(0, l.vain.Load())) > vainMemory {
+		if s, err = l.since(ctx, asked); err == nil && has(s.value) {
+			l.vain.Store(time.Now().UnixNano())
+		}
 	}
 	return err == nil && !has(s.value), err
 }
+
+const vainMemory = 5 * time.Second
 
 // What the kernel's own copy of a directory holds: an id of contents, or one
 // of these, which no contents have.
@@ -194,8 +202,9 @@ func (h *dirHandle) Readdirent(ctx context.Context) (*fuse.DirEntry, syscall.Err
 func (h *dirHandle) load(ctx context.Context) error {
 	ctx, done := h.d.t.opContext(ctx)
 	defer done()
+	asked := time.Now()
 	c, err := h.l.contents(ctx)
-	if errors.Is(err, errNotFound) && !h.l.gone(ctx) {
+	if errors.Is(err, errNotFound) && !h.l.gone(ctx, asked) {
 		err = fmt.Errorf("%w: %w", errMissing, err)
 	}
 	if err != nil {

@@ -23,6 +23,10 @@
 // belongs to a digest and never changes. A listing (listing.go) keeps the
 // latest snapshot of something the registry lists: the catalog, a repository's
 // tags, its manifests. Facts are what a listing tells of one tag or manifest.
+// Hidden is a name that was unlinked here (hidden.go), unlisted what can_list=false
+// keeps out of listings (unlisted.go), vanished what went with something else's
+// deletion (vanished.go), lingering what was deleted here and is listed still
+// (lingering.go).
 //
 // # What is asked when
 //

@@ -65,8 +65,8 @@ func (f facts) locked() bool {
 	return f.access&accessKnown != 0 && f.access&(canDelete|canWrite) != canDelete|canWrite
 }
 
-// hidden tells whether listings leave the item out.
-func (f facts) hidden() bool { return f.access&accessKnown != 0 && f.access&canList == 0 }
+// unlisted tells whether listings leave the item out.
+func (f facts) unlisted() bool { return f.access&accessKnown != 0 && f.access&canList == 0 }
 
 func nanos(t time.Time) int64 {
 	if t.IsZero() {

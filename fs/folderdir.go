@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"syscall"
+	"time"
 
 	fusefs "github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -45,4 +46,4 @@ func (d *folderDir) contents(ctx context.Context) (contents, error) {
 	return d.top.contentsOf(ctx, &d.Inode, d.path)
 }
 
-func (d *folderDir) gone(ctx context.Context) bool { return d.top.gone(ctx) }
+func (d *folderDir) gone(ctx context.Context, asked time.Time) bool { return d.top.gone(ctx, asked) }

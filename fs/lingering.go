@@ -29,7 +29,7 @@ func (t *tree) withoutChanged(ctx context.Context, c *catalog) *catalog {
 	for _, name := range c.walkOrder {
 		if t.writable.DryRun {
 			f, _ := t.changedRepositories.apply(name, time.Now(), facts{})
-			if f.hidden() {
+			if f.unlisted() {
 				gone[name] = true
 			}
 			continue

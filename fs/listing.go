@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -31,6 +32,8 @@ type listing[T any] struct {
 	epoch  int       // moves with every drop, and when a fetch is too old; one from before is not kept
 	asked  time.Time // when the latest fetch began
 	seq    uint64
+
+	vain atomic.Int64 // when it was last fetched for lacks and had the item; nanoseconds since the epoch
 }
 
 // snapshot is one complete answer. value is never changed afterwards.

@@ -93,7 +93,7 @@ func (l *liveness) live(ctx context.Context, d digest.Digest) (string, error) {
 		return "", nil
 	}
 	l.seen[d] = true
-	for _, tag := range l.known.hidden[d] {
+	for _, tag := range l.known.unlisted[d] {
 		if _, _, err := l.r.visibleTag(tag.tagEntry, tag.at); err == nil {
 			return "tag " + tag.name, nil
 		}

@@ -240,7 +240,7 @@ func keepsAll(t *testing.T, writable Writable, words string, lock func(w *world,
 }
 
 // TestRefusalOfWhatListingsNoLongerHaveIsNoSuccess: what a listing lacks may
-// have gone with something that was deleted here, or was hidden by someone.
+// have gone with something that was deleted here, or was taken out of listings by someone.
 func TestRefusalOfWhatListingsNoLongerHaveIsNoSuccess(t *testing.T) {
 	w := mounted(t, Config{Writable: &Writable{}, MetadataTTL: 100 * time.Millisecond})
 	image := w.images("v2")[0]

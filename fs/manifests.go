@@ -120,7 +120,9 @@ func (d *manifestsDir) contents(ctx context.Context) (contents, error) {
 	return d.list(s), nil
 }
 
-func (d *manifestsDir) gone(ctx context.Context) bool { return d.t.unlists(ctx, d.repo.name) }
+func (d *manifestsDir) gone(ctx context.Context, asked time.Time) bool {
+	return d.t.repositoryGone(ctx, d.repo.name, asked)
+}
 
 func (d *manifestsDir) listAhead() {
 	d.t.repositoryListed(d.repo.name, &d.t.manifestsWalk, func(r *repository) error {

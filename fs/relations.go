@@ -28,8 +28,8 @@ type relations struct {
 	unread map[digest.Digest]error
 	// What a lock keeps and cannot be read, and why: what it refers to is unknown.
 	keptUnread map[digest.Digest]error
-	// The tags on manifests that the listing hides.
-	hidden map[digest.Digest][]datedTag
+	// The tags on manifests that the listing leaves out.
+	unlisted map[digest.Digest][]datedTag
 }
 
 type datedTag struct {
@@ -86,7 +86,7 @@ func (r *repository) related(ctx context.Context, s *snapshot[*manifestList], si
 
 func (r *repository) relate(ctx context.Context, s *snapshot[*manifestList], tags *snapshot[tagList]) (*relations, error) {
 	visible := r.visibleTags(tags)
-	hidden, locked := taggedUnlisted(visible, tags.at, s.value), lockedByTag(visible)
+	unlisted, locked := taggedUnlisted(visible, tags.at, s.value), lockedByTag(visible)
 	keeps := func(e manifestEntry) bool { return e.locked() || locked[e.digest] }
 	var toRead []manifestEntry
 	for _, e := range r.visibleManifests(s) {
@@ -94,20 +94,20 @@ func (r *repository) relate(ctx context.Context, s *snapshot[*manifestList], tag
 			toRead = append(toRead, e)
 		}
 	}
-	for d := range hidden {
+	for d := range unlisted {
 		toRead = append(toRead, manifestEntry{digest: d})
 	}
 	var mu sync.Mutex    // guards what follows
 	var kept []*artifact // by a lock
 	known := &relations{
 		parents: make(map[digest.Digest][]digest.Digest), kept: make(map[digest.Digest]digest.Digest),
-		unread: make(map[digest.Digest]error), keptUnread: make(map[digest.Digest]error), hidden: hidden,
+		unread: make(map[digest.Digest]error), keptUnread: make(map[digest.Digest]error), unlisted: unlisted,
 	}
 	reads, readCtx := errgroup.WithContext(ctx)
 	reads.SetLimit(indexReads)
 	for _, e := range toRead {
 		reads.Go(func() error {
-			if e.mediaType == "" { // hidden: nobody told
+			if e.mediaType == "" { // unlisted: nobody told
 				var err error
 				if e, _, err = r.manifest(readCtx, e.digest); err != nil || !isIndex(e.mediaType) && !keeps(e) {
 					return ignoreNotFound(err)
@@ -193,16 +193,16 @@ func unreadable(err error) bool {
 	return false
 }
 
-// taggedUnlisted are the manifests that the listing hides although a listed tag
-// points to them: of a hidden index, the images are needed all the same.
+// taggedUnlisted are the manifests that the listing leaves out although a listed
+// tag points to them: of an unlisted index, the images are needed all the same.
 func taggedUnlisted(tags tagList, at time.Time, listed *manifestList) map[digest.Digest][]datedTag {
-	hidden := make(map[digest.Digest][]datedTag)
+	unlisted := make(map[digest.Digest][]datedTag)
 	for _, tag := range tags {
 		if _, ok := listed.find(tag.digest); !ok && tag.digest != "" {
-			hidden[tag.digest] = append(hidden[tag.digest], datedTag{tag, at})
+			unlisted[tag.digest] = append(unlisted[tag.digest], datedTag{tag, at})
 		}
 	}
-	return hidden
+	return unlisted
 }
 
 // lockedByTag are the manifests that the lock of a tag protects.

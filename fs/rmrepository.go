@@ -178,13 +178,13 @@ func (r *repository) checkEmpty(ctx context.Context) error {
 }
 
 // How long a registry's counts may take to follow a deletion: what is counted
-// after that, and not listed, is hidden, and must not go with the repository.
+// after that, and not in the list, is unlisted, and must not go with the repository.
 const (
 	settleLimit = 10 * time.Second
 	settlePoll  = 250 * time.Millisecond
 )
 
-// count asks how many manifests the repository has, hidden ones included.
+// count asks how many manifests the repository has, unlisted ones included.
 // settling is true while that may include what this mount deleted.
 func (r *repository) count(ctx context.Context) (left int, settling bool, err error) {
 	p, err := r.t.propertiesSince(ctx, registry.Ref{Repository: r.name}, time.Now())

@@ -197,14 +197,14 @@ func (d *artifactDir) changed(p registry.Properties) {
 		d.repo.changedTags.update(d.tag, f)
 		dropUnless(d.repo.tags, func(l tagList) bool {
 			_, listed := l.find(d.tag)
-			return listed || f.hidden()
+			return listed || f.unlisted()
 		})
 	} else {
 		dgst := d.ref().Digest
 		d.repo.changedManifests.update(dgst.String(), f)
 		dropUnless(d.repo.manifests, func(l *manifestList) bool {
 			_, listed := l.find(dgst)
-			return listed || f.hidden()
+			return listed || f.unlisted()
 		})
 	}
 	d.learn(f, time.Now())

@@ -120,7 +120,9 @@ func (d *tagsDir) contents(ctx context.Context) (contents, error) {
 	return d.list(s), nil
 }
 
-func (d *tagsDir) gone(ctx context.Context) bool { return d.t.unlists(ctx, d.repo.name) }
+func (d *tagsDir) gone(ctx context.Context, asked time.Time) bool {
+	return d.t.repositoryGone(ctx, d.repo.name, asked)
+}
 
 func (d *tagsDir) listAhead() {
 	d.t.repositoryListed(d.repo.name, &d.t.tagsWalk, func(r *repository) error {

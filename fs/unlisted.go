@@ -17,10 +17,10 @@ type unlisted struct {
 }
 
 // note remembers a repository, or forgets it.
-func (u *unlisted) note(name string, hidden bool) {
+func (u *unlisted) note(name string, isUnlisted bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if !hidden {
+	if !isUnlisted {
 		delete(u.names, name)
 		return
 	}

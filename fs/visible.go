@@ -86,9 +86,9 @@ func (r *repository) listedTags(s *snapshot[tagList]) tagList {
 	if r.changedTags.empty() {
 		return s.value
 	}
-	return withoutHidden(r.visibleTags(s), func(e tagEntry) bool {
+	return withoutUnlisted(r.visibleTags(s), func(e tagEntry) bool {
 		before, _ := s.value.find(e.name)
-		return newlyHidden(before.facts, e.facts)
+		return newlyUnlisted(before.facts, e.facts)
 	})
 }
 
@@ -97,20 +97,20 @@ func (r *repository) listedManifests(s *snapshot[*manifestList]) []manifestEntry
 	if r.changedManifests.empty() {
 		return r.visibleManifests(s)
 	}
-	return withoutHidden(r.visibleManifests(s), func(e manifestEntry) bool {
+	return withoutUnlisted(r.visibleManifests(s), func(e manifestEntry) bool {
 		before, _ := s.value.find(e.digest)
-		return newlyHidden(before.facts, e.facts)
+		return newlyUnlisted(before.facts, e.facts)
 	})
 }
 
-// newlyHidden tells whether this mount took an item out of listings since one
+// newlyUnlisted tells whether this mount took an item out of listings since one
 // that has it. It is there all the same, for all but those who list.
-func newlyHidden(listed, now facts) bool { return now.hidden() && !listed.hidden() }
+func newlyUnlisted(listed, now facts) bool { return now.unlisted() && !listed.unlisted() }
 
-// withoutHidden never changes what it is given, which may be the snapshot's own.
-func withoutHidden[S ~[]E, E any](entries S, hidden func(E) bool) S {
-	if !slices.ContainsFunc(entries, hidden) {
+// withoutUnlisted never changes what it is given, which may be the snapshot's own.
+func withoutUnlisted[S ~[]E, E any](entries S, unlisted func(E) bool) S {
+	if !slices.ContainsFunc(entries, unlisted) {
 		return entries
 	}
-	return slices.DeleteFunc(slices.Clone(entries), hidden)
+	return slices.DeleteFunc(slices.Clone(entries), unlisted)
 }
