@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -201,15 +202,88 @@ func deleteManifest(t testing.TB, s *server, repo string, m *fixture.Manifest) {
 // rsyncVanished is rsync's exit status when files vanished while it looked.
 const rsyncVanished = 24
 
+// TestRsyncDeletesNothingOfWhatIsNeverListed, and known by name alone: that no list
+// has it tells nothing.
+func TestRsyncDeletesNothingOfWhatIsNeverListed(t *testing.T) {
+	needTools(t, "rsync")
+	for name, row := range map[string]struct {
+		open func(testing.TB) *server
+		dir  func(m *mount, pushed *fixture.Manifest) string
+		hit  match
+		do   misdeed
+	}{
+		"untagged": {
+			newDistribution, func(m *mount, pushed *fixture.Manifest) string { return m.manifestDir("app", pushed.Digest) },
+			both(about("/app/manifests/"), isGet), answer(404, "MANIFEST_UNKNOWN"),
+		},
+		"hidden": {newLocalACR, func(m *mount, _ *fixture.Manifest) string { return m.path("app") }, listing("tags"), noSuchPage},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := row.open(t)
+			pushed := fixture.Files("file", "kept")
+			push(t, s, "app", "", pushed)
+			push(t, s, "other", "v1", fixture.Files("file", "other"))
+			if name == "hidden" {
+				push(t, s, "app", "v1", pushed)
+				m := mountServer(t, s, "--writable")
+				must(t, "setfattr", "-n", "user.acr.can_list", "-v", "false", m.path("app"))
+				m.unmount()
+			}
+			backup := t.TempDir()
+			m := mountServer(t, s)
+			rsync(t, row.dir(m, pushed), backup)
+			m.unmount()
+			before := filesBelow(t, backup)
+
+			m = mountServer(t, s)
+			s.gate.add(row.hit, row.do)
+			if r := run(t, "rsync", "-aH", "--delete", row.dir(m, pushed)+"/", backup+"/"); r.code == 0 {
+				t.Errorf("rsync succeeded: %s", r)
+			}
+			if diff := cmp.Diff(before, filesBelow(t, backup)); diff != "" {
+				t.Errorf("the backup (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestMissingItemsCostOneListing, not one each: a list may lag behind a thousand
+// deletions.
+func TestMissingItemsCostOneListing(t *testing.T) {
+	const items = 20
+	onEveryServer(t, func(t *testing.T, s *server) {
+		for i := range items {
+			push(t, s, "app", fmt.Sprintf("v%d", i), fixture.Files("file", fmt.Sprint(i)))
+		}
+		m := mountServer(t, s, "--metadata-ttl=1h")
+		names(t, m.path("app/_manifests"))
+		time.Sleep(time.Second) // so that the list is from before
+		s.gate.add(both(about("/v2/app/manifests/sha256:"), isGet), answer(404, "MANIFEST_UNKNOWN"))
+		s.gate.forget()
+		if r := run(t, "find", m.path("app/_manifests")); r.code == 0 {
+			t.Error("what is listed and missing is no error")
+		}
+		if n := s.gate.count(func(r *record) bool { return isListing(r.Path, "manifests") || isListing(r.Path, "tags") }); n > 2 {
+			t.Errorf("%d missing manifests cost %d lists:\n%s", items, n, s.gate.describe())
+		}
+	})
+}
+
 // TestSparseIndexIsNoError: an index may point to what was never pushed, or is
 // gone. A registry that cannot list manifests shows it all the same, without
 // anything in it.
 func TestSparseIndexIsNoError(t *testing.T) {
 	needTools(t, "rsync")
+	for _, code := range []string{"MANIFEST_UNKNOWN", "NOT_FOUND"} { // the specification's, and Harbor's
+		t.Run(code, func(t *testing.T) { checkSparseIndex(t, code) })
+	}
+}
+
+func checkSparseIndex(t *testing.T, code string) {
 	s := newDistribution(t)
 	index := fixture.ManifestList("sparse")
 	push(t, s, "app", "v1", index)
-	deleteManifest(t, s, "app", index.Children[0])
+	s.gate.add(about("/app/manifests/"+index.Children[0].Digest.String()), answer(404, code))
 	m := mountServer(t, s)
 	backup := t.TempDir()
 	rsync(t, m.dir, backup)
