@@ -15,8 +15,8 @@ import (
 	"github.com/acrfs/acrfs/registry/localacr"
 )
 
-// This file and config_*.go are the only place that declares flags and reads the
-// environment.
+// This file and config_*.go declare the flags and read the environment; nothing
+// else does, but for umount's one flag, and for what helpers inherit (invoker.go).
 
 // environment is what the process inherits that matters to us.
 type environment struct {

@@ -61,7 +61,7 @@ type authEnvironment struct {
 	azureConfig   string   // AZURE_CONFIG_DIR
 	azureChain    string   // AZURE_TOKEN_CREDENTIALS
 	userHome      string   // HOME
-	sudo          *invoker // nil: not under sudo
+	sudo          *invoker // of SUDO_UID; nil: not under sudo
 }
 
 func readAuthEnvironment() authEnvironment {
@@ -74,7 +74,7 @@ func readAuthEnvironment() authEnvironment {
 		azureClientID: os.Getenv("AZURE_CLIENT_ID"),
 		azureConfig:   os.Getenv("AZURE_CONFIG_DIR"),
 		azureChain:    os.Getenv(chainVariable),
-		sudo:          readInvoker(),
+		sudo:          invokerOf(os.Getenv("SUDO_UID")),
 	}
 	for _, name := range []string{"AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_FEDERATED_TOKEN_FILE"} {
 		if e.azureProof == "" && os.Getenv(name) != "" {

@@ -11,12 +11,15 @@
 //	               one-line errors for bad input, with suggestions; help that
 //	               fits a terminal
 //	config.go config_*.go
-//	               every flag and environment variable
+//	               every flag but umount's, and environment variable
+//	values.go      what flags take: sizes, rates, choices, a prefix
 //	sources.go     who we are to the registry: which source is asked, in order
 //	credential.go password.go docker.go helper.go
 //	entra.go chain.go azurecli.go imds.go cloud.go invoker.go
 //	               the sources: given, docker's and podman's files, Microsoft Entra;
 //	               and whose files they read under sudo
+//	outofreach.go  telling a credential that is refused from one whose issuer gives
+//	               no answer
 //	gate.go        asking the registry at the start, and on if it has to wait
 //	refusal.go denied.go
 //	               what a refusal means, and what to do about it: at the start,
@@ -27,6 +30,8 @@
 //	session.go     client + cache + mount, opened and closed together
 //	mount.go umount.go refresh.go demo.go serve.go version.go
 //	               one subcommand each
+//	demoroom.go    the directories of a demo, which leaves nothing behind
+//	shellword.go   paths in the command lines that we print
 //	daemon.go      mount --daemon: the same program again, detached
 //	listen.go tls.go issuer.go
 //	               serving HTTP until told to stop; certificates for serve; whose
@@ -51,5 +56,6 @@
 // stderr; help is printed only when asked for. Passwords come from stdin or
 // the environment, never from an argument; programs that a mount runs do not
 // inherit them, and no core dump is made of it. No package below this one reads
-// flags, the environment or signals.
+// flags, signals or the environment, but for the proxies it names; and fusermount3
+// inherits it.
 package main

@@ -18,9 +18,9 @@ type invoker struct {
 	uid, gid uint32
 }
 
-// readInvoker returns nil when we were not called through sudo, or by root.
-func readInvoker() *invoker {
-	id := os.Getenv("SUDO_UID")
+// invokerOf returns the user with the id that sudo left us, nil when we were not
+// called through sudo, or by root.
+func invokerOf(id string) *invoker {
 	if os.Geteuid() != 0 || id == "" || id == "0" {
 		return nil
 	}
