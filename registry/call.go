@@ -3,6 +3,7 @@ package registry
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -184,7 +185,7 @@ func (bufferPolicy) Do(req *policy.Request) (*http.Response, error) {
 	}
 	body, err := readBody(resp, int64(limit)+1)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", errCutShort, err)
 	}
 	if int64(len(body)) > int64(limit) {
 		return nil, errTooLong

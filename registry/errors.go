@@ -39,6 +39,7 @@ var (
 	errDeadline = errors.New("no complete answer before our deadline")
 	errStalled  = errors.New("no byte within the stall limit")
 	errTooLong  = errors.New("the answer is longer than any honest one")
+	errCutShort = errors.New("the answer broke off")
 )
 
 // Error is a failed operation as a human reads it:
@@ -53,7 +54,7 @@ type Error struct {
 	Message string // the registry's sentence, or ours; may be empty
 	Kind    error  // one of the sentinels above; nil when the caller's context ended
 	Login   bool   // it was the login that failed, not what it was for
-	Silent  bool   // nobody answered, or not to the end: the registry, or who was to log us in
+	Silent  bool   // nobody answered: the registry, or who was to log us in
 	Err     error  // the cause; may be nil
 }
 
@@ -90,7 +91,8 @@ func (e *Error) Unwrap() []error {
 }
 
 // failure gives an error without an answer its operation and its kind. ctx is
-// the caller's context, inner ours below it. One that is too long is no silence.
+// the caller's context, inner ours below it. One that is too long or breaks off is
+// no silence.
 func (c *Client) failure(ctx, inner context.Context, op string, err error) error {
 	var ours *Error
 	switch {
@@ -98,7 +100,7 @@ func (c *Client) failure(ctx, inner context.Context, op string, err error) error
 		return &Error{Op: op, Err: ctx.Err()}
 	case errors.As(err, &ours):
 		return &Error{Op: op, Kind: ours.Kind, Silent: ours.Silent, Err: err}
-	case errors.Is(err, errTooLong):
+	case errors.Is(err, errTooLong), errors.Is(err, errCutShort) && inner.Err() == nil:
 		return &Error{Op: op, Kind: ErrUnavailable, Err: err}
 	}
 	silence := &Error{Op: op, Message: "no answer from " + c.Host(), Kind: ErrUnavailable, Silent: true, Err: err}

@@ -161,7 +161,7 @@ func (im *importer) manifest(entry layoutEntry, tag, index string) error {
 		return fmt.Errorf("manifest %s: %w", entry.Digest, err)
 	}
 	for _, child := range p.Manifests {
-		if err := im.manifest(layoutEntry{descriptor: child}, "", entry.Digest); err != nil {
+		if err := im.child(child, entry.Digest); err != nil {
 			return err
 		}
 	}
@@ -201,6 +201,21 @@ func notInLayout(d descriptor, index string) error {
 	}
 	return fmt.Errorf("manifest %s of index %s is not in the layout; save it with all platforms", name, index)
 }
+
+// child imports what an index names: a manifest, or a blob of BuildKit's cache,
+// which is an index of layers and a config.
+func (im *importer) child(d descriptor, index string) error {
+	if !blobType.MatchString(d.MediaType) {
+		return im.manifest(layoutEntry{descriptor: d}, "", index)
+	}
+	err := im.blob(d.Digest)
+	if errors.Is(err, fs.ErrNotExist) {
+		return notInLayout(d, index)
+	}
+	return err
+}
+
+var blobType = regexp.MustCompile(`\.image\.(layer|rootfs|config)\.|\.container\.image\.|\.buildkit\.cacheconfig\.`)
 
 func (im *importer) blob(digest string) error {
 	if im.seen[digest] {

@@ -1,8 +1,10 @@
 package localacr_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/acrfs/acrfs/registry/localacr"
@@ -89,5 +91,45 @@ func TestImportSaysWhichPlatformIsMissing(t *testing.T) {
 	_, err = r.Import(t.Context(), dir, "a")
 	if want := "import " + dir + ": manifest " + d + " is not in the layout"; err == nil || err.Error() != want {
 		t.Errorf("without the index: %v, want %s", err, want)
+	}
+}
+
+// TestImportOfBuildKitsCache, as buildx writes it into a directory: an index of blobs.
+func TestImportOfBuildKitsCache(t *testing.T) {
+	r := start(t, localacr.Config{})
+	layout := filepath.Join(t.TempDir(), "cache")
+	if err := os.MkdirAll(filepath.Join(layout, "blobs/sha256"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	put := func(content string) string {
+		d := localacr.DigestOf("", []byte(content))
+		if err := os.WriteFile(filepath.Join(layout, "blobs", strings.Replace(d, ":", "/", 1)), []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	blob := func(mediaType, content string) string {
+		return fmt.Sprintf(`{"mediaType":%q,"digest":%q,"size":%d}`, mediaType, put(content), len(content))
+	}
+	const layer = "\x1f\x8b a layer"
+	cache := index(typeIndex, blob("application/vnd.oci.image.layer.v1.tar+gzip", layer), blob("application/vnd.buildkit.cacheconfig.v0", "{}"))
+	top := fmt.Sprintf(`{"schemaVersion":2,"manifests":[{"mediaType":%q,"digest":%q,"size":%d}]}`, typeIndex, put(cache), len(cache))
+	for name, content := range map[string]string{"oci-layout": `{"imageLayoutVersion":"1.0.0"}`, "index.json": top} {
+		if err := os.WriteFile(filepath.Join(layout, name), []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := r.Import(t.Context(), layout, "a"); err != nil || got.Manifests != 1 || got.Blobs != 2 {
+		t.Fatalf("imported %+v, %v", got, err)
+	}
+	r.do("GET", "/v2/a/manifests/latest", "", "Accept: "+typeIndex).says(200, cache)
+	r.fetch("a", localacr.DigestOf("", []byte(layer))).says(200, layer)
+	r.checked()
+
+	if err := os.Remove(filepath.Join(layout, "blobs", strings.Replace(localacr.DigestOf("", []byte(layer)), ":", "/", 1))); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Import(t.Context(), layout, "b"); err == nil || !strings.Contains(err.Error(), "not in the layout") {
+		t.Errorf("without a layer: %v", err)
 	}
 }
