@@ -64,20 +64,20 @@
 // manifests for what is left of the snapshot that told them, and on a writable
 // mount not at all. Refresh takes them back.
 // Directories by kernelCopy (dirhandle.go): only while they show the same
-// snapshot. File content always, since a digest's content cannot change.
+// snapshot. File content, since a digest's content cannot change, but not beyond
+// the download that it came from as long as that is not verified (passthrough.go).
 //
 // # Identity
 //
 // Inode numbers are hashes of what a node is (ino.go) and survive a remount;
 // those of manifests grow in the order of their listing, for tools that go by
-// number. A
-// blob has one number wherever it appears, and agrees there in size, time,
-// mode and attributes; tools find a shared layer by it. A descriptor with
-// another size is another file. The generation tells
-// apart what shares a number but must not be one node: a tag's directory is
-// bound to a digest, so a moved tag is a new node; a blob is bound to its
-// repository, since who may read it is decided there; content found corrupt
-// retires its node, whose handles all fail from then on.
+// number. A blob has one number wherever it appears, and agrees there in size,
+// time, mode and attributes; tools find a shared layer by it. A descriptor with
+// another size is another file. The generation tells apart what shares a number
+// but must not be one node: a tag's directory is bound to a digest, so a moved tag
+// is a new node; a blob is bound to its repository, since who may read it is
+// decided there; content found corrupt, by a read or without one, retires its
+// node, whose handles all fail from then on.
 //
 // # Extended attributes
 //
