@@ -61,10 +61,15 @@
 // Only when the wrong bytes may be those of an earlier run, and nobody has
 // seen any, the download begins afresh by itself, once.
 //
+// Who keeps what it has read for longer than its handle, as a kernel does, hears
+// of that by OnDeath, and learns by Verified whether it may: the next handle may be
+// on another download.
+//
 // A stored file is opened, and its size, inode, mtime and ctime compared with
 // the index's. When they differ, or the index has none (the files of Put,
 // which are not synced, and of a lost index), it is hashed again before its
-// first byte is served, and kept or thrown away.
+// first byte is served, and kept or thrown away. A file that is changed while it is
+// open kills its flight when a handle meets it, or asks (Changed).
 //
 // # Crashes
 //
