@@ -23,7 +23,7 @@ var (
 	errTooBig      = errors.New("attribute value over 64 KiB")
 )
 
-// errnos is the errno table of the contract. The first row that matches
+// errnos is the errno table (README). The first row that matches
 // decides; what matches none is EIO. ENOSYS is not in it and never may be: the
 // kernel takes it as "never ask again" for the life of the mount.
 var errnos = []struct {

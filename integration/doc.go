@@ -5,7 +5,7 @@
 //	fixture/ ──push──> a server ──HTTP──> acrfs (a child process) ──FUSE──> ls, cp, rsync, tar, os.Open
 //	    │              │                                                        │
 //	    │              └ gate: counts requests and bytes, injects faults        │
-//	    └──────────────── expectation: CONTRACT's naming rules ────compare──────┘
+//	    └──────────────── expectation: the promised names ─────────compare──────┘
 //
 // # Words
 //

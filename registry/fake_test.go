@@ -94,7 +94,7 @@ func (f *fake) count(prefix string) int {
 	return n
 }
 
-// header returns a header of every request whose line begins with prefix.
+// headers returns a header of every request whose line begins with prefix.
 func (f *fake) headers(prefix, name string) []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -163,7 +163,7 @@ func newPlain(t *testing.T) *fake {
 }
 
 // azure adds Azure's access control to a fake: every route is guarded by the
-// scope that ACR-API.md gives it.
+// scope that it has on ACR.
 type azure struct {
 	*fake
 	storage *fake

@@ -35,7 +35,8 @@ type AccessPatch struct {
 
 // Properties are what a registry tells about a repository, a tag or a
 // manifest. Fields that the registry does not keep are zero; on a plain OCI
-// registry that is all of them but Digest, MediaType and Tags.
+// registry that is all of them but Digest, MediaType and Tags, and Architecture
+// and OS of what an index tells them of.
 type Properties struct {
 	Created time.Time
 	Updated time.Time

@@ -7,8 +7,8 @@ import (
 
 // Azure's access tokens name in their claims what they are good for, and a
 // token for every repository is given to whoever may read all of them: to
-// anonymous callers whatever they ask for, to others who ask (ACR-API.md 3.3
-// and 3.6). One such token serves a walk through thousands of repositories.
+// anonymous callers whatever they ask for, to others who ask. One such token
+// serves a walk through thousands of repositories.
 
 // everywhere is asked for beside what a read needs.
 const everywhere = "repository:*:metadata_read,pull"

@@ -120,7 +120,8 @@ func readDockerConfig(file string) (dockerConfig, error) {
 	return config, nil
 }
 
-// parseDockerConfig's errors never repeat the text, which holds passwords.
+// parseDockerConfig reads a docker configuration, of which nothing at all is an empty
+// one. Its errors never repeat the text, which holds passwords.
 func parseDockerConfig(text []byte) (config dockerConfig, err error) {
 	var syntax *json.SyntaxError
 	var wrong *json.UnmarshalTypeError

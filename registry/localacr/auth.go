@@ -183,7 +183,7 @@ func grantAll(wishes []access) []access { return wishes }
 func grantNone([]access) []access       { return nil }
 
 // grantPull is anonymous pull: whatever repository is asked for, the pull of
-// all of them is given (ACR-API 3.6).
+// all of them is given, as by ACR.
 func grantPull(wishes []access) (granted []access) {
 	for _, w := range wishes {
 		g := access{"repository", "*", []string{"pull"}}

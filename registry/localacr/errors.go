@@ -46,7 +46,7 @@ func (e *apiError) with(detail any) *apiError {
 	return e
 }
 
-// The texts below are ACR's, to the letter (ACR-API 1.12).
+// The texts below are ACR's, to the letter.
 
 func errRepositoryNotFound(name string) *apiError {
 	return refuse(http.StatusNotFound, "NAME_UNKNOWN", `repository "`+name+`" is not found`)

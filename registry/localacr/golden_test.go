@@ -9,12 +9,12 @@ import (
 	"github.com/acrfs/acrfs/registry/localacr"
 )
 
-// The literals in this file are those of ACR-API.md: what the service itself
-// was recorded or documented to answer. The comments name its sections.
+// The literals in this file are what the service itself was recorded or
+// documented to answer.
 
 const zeros = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
 
-// 1.0: what no route matches is answered before anyone asks for a token.
+// What no route matches is answered before anyone asks for a token.
 func TestUnknownPathsAreRefusedBeforeAuthentication(t *testing.T) {
 	r := start(t, localacr.Config{})
 	for _, path := range []string{"/wrong%20location", "/", "/favicon.ico", "/acr/v2/_catalog"} {
@@ -39,7 +39,7 @@ func TestUnknownPathsAreRefusedBeforeAuthentication(t *testing.T) {
 	}
 }
 
-// 1.11: of what only Microsoft's own tools use no body is known, and it is not
+// Of what only Microsoft's own tools use no body is known, and it is not
 // there at all: whoever asks finds out at once.
 func TestWhatIsNotKnownWellEnoughIsNotThere(t *testing.T) {
 	r := start(t, localacr.Config{})
@@ -54,7 +54,7 @@ func TestWhatIsNotKnownWellEnoughIsNotThere(t *testing.T) {
 	}
 }
 
-// 1.1, 3.2: the challenge, to the letter.
+// The challenge, to the letter.
 func TestChallenges(t *testing.T) {
 	r := start(t, localacr.Config{})
 	const message = `authentication required, visit https://aka.ms/acr/authorization for more information.`
@@ -85,45 +85,45 @@ func TestChallenges(t *testing.T) {
 		has(`WWW-Authenticate: Bearer realm="` + r.url + `/oauth2/token",service="` + r.host + `",scope="registry:catalog:*",error="insufficient_scope"`)
 }
 
-// 1.12: every error's code, message and detail.
+// Every error's code, message and detail.
 func TestErrorBodies(t *testing.T) {
 	r := start(t, localacr.Config{})
 	r.pushImage("team/app", "v1", "layer")
 	const locked = `{"errors":[{"code":"REGISTRY_DISALLOWED_OPERATION","message":"The operation is disallowed on this registry, repository or image. View troubleshooting steps at https://aka.ms/acr/faq/#why-does-my-pull-or-push-request-fail-with-disallowed-operation","detail":{}}]}` + "\n"
 	if len(locked) != 263 {
-		t.Fatalf("the literal of 2.2 has %d bytes, want 263", len(locked))
+		t.Fatalf("the literal has %d bytes, want 263", len(locked))
 	}
 	unknownTag := `{"errors":[{"code":"TAG_UNKNOWN","message":"the specified tag does not exist"}]}` + "\n"
 	for _, row := range []struct {
-		section, method, path, body string
-		status                      int
-		want                        string
+		method, path, body string
+		status             int
+		want               string
 	}{
-		{"1.3", "GET", "/acr/v1/none", "", 404, `{"errors":[{"code":"NAME_UNKNOWN","message":"repository \"none\" is not found"}]}` + "\n"},
-		{"1.3", "PATCH", "/acr/v1/no%2Fne", `{"writeEnabled":false}`, 404, `{"errors":[{"code":"NAME_UNKNOWN","message":"repository \"no/ne\" is not found"}]}` + "\n"},
-		{"1.3", "DELETE", "/acr/v1/none", "", 404, `{"errors":[{"code":"NAME_UNKNOWN","message":"repository name not known to registry","detail":{"name":"none"}}]}` + "\n"},
-		{"1.4", "GET", "/acr/v1/none/_tags", "", 404, `{"errors":[{"code":"NAME_UNKNOWN","message":"repository \"none\" is not found"}]}` + "\n"},
-		{"1.4", "GET", "/acr/v1/none/_tags/v1", "", 404, unknownTag},
-		{"1.4", "GET", "/acr/v1/team%2Fapp/_tags/none", "", 404, unknownTag},
-		{"1.4", "PATCH", "/acr/v1/team%2Fapp/_tags/none", `{}`, 404, unknownTag},
-		{"1.4", "DELETE", "/acr/v1/team%2Fapp/_tags/none", "", 404, unknownTag},
-		{"1.5", "GET", "/acr/v1/team/app/_manifests/" + zeros, "", 404, `{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}` + "\n"},
-		{"1.6", "GET", "/v2/team/app/manifests/none", "", 404, `{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest tagged by \"none\" is not found","detail":{"Tag":"none"}}]}` + "\n"},
-		{"1.6", "GET", "/v2/team/app/manifests/" + zeros, "", 404, `{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest ` + zeros + ` is not found","detail":{"Name":"team/app","Revision":"` + zeros + `"}}]}` + "\n"},
-		{"1.6", "DELETE", "/v2/team/app/manifests/" + zeros, "", 404, `{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest ` + zeros + ` is not found"}]}` + "\n"},
-		{"1.6", "DELETE", "/v2/team/app/manifests/v1", "", 405, `{"errors":[{"code":"UNSUPPORTED","message":"The operation is unsupported.","detail":"A manifest can only be deleted by digest."}]}` + "\n"},
-		{"1.7", "GET", "/v2/team/app/blobs/" + zeros, "", 404, `{"errors":[{"code":"BLOB_UNKNOWN","message":"blob unknown to registry"}]}` + "\n"},
-		{"1.7", "DELETE", "/v2/team/app/blobs/" + zeros, "", 404, `{"errors":[{"code":"BLOB_UNKNOWN","message":"blob unknown to registry"}]}` + "\n"},
-		{"1.8", "PATCH", "/v2/team/app/blobs/uploads/00000000-0000-4000-8000-000000000000?_state=x", "x", 404, `{"errors":[{"code":"BLOB_UPLOAD_INVALID","message":"blob upload invalid"}]}` + "\n"},
+		{"GET", "/acr/v1/none", "", 404, `{"errors":[{"code":"NAME_UNKNOWN","message":"repository \"none\" is not found"}]}` + "\n"},
+		{"PATCH", "/acr/v1/no%2Fne", `{"writeEnabled":false}`, 404, `{"errors":[{"code":"NAME_UNKNOWN","message":"repository \"no/ne\" is not found"}]}` + "\n"},
+		{"DELETE", "/acr/v1/none", "", 404, `{"errors":[{"code":"NAME_UNKNOWN","message":"repository name not known to registry","detail":{"name":"none"}}]}` + "\n"},
+		{"GET", "/acr/v1/none/_tags", "", 404, `{"errors":[{"code":"NAME_UNKNOWN","message":"repository \"none\" is not found"}]}` + "\n"},
+		{"GET", "/acr/v1/none/_tags/v1", "", 404, unknownTag},
+		{"GET", "/acr/v1/team%2Fapp/_tags/none", "", 404, unknownTag},
+		{"PATCH", "/acr/v1/team%2Fapp/_tags/none", `{}`, 404, unknownTag},
+		{"DELETE", "/acr/v1/team%2Fapp/_tags/none", "", 404, unknownTag},
+		{"GET", "/acr/v1/team/app/_manifests/" + zeros, "", 404, `{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}` + "\n"},
+		{"GET", "/v2/team/app/manifests/none", "", 404, `{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest tagged by \"none\" is not found","detail":{"Tag":"none"}}]}` + "\n"},
+		{"GET", "/v2/team/app/manifests/" + zeros, "", 404, `{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest ` + zeros + ` is not found","detail":{"Name":"team/app","Revision":"` + zeros + `"}}]}` + "\n"},
+		{"DELETE", "/v2/team/app/manifests/" + zeros, "", 404, `{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest ` + zeros + ` is not found"}]}` + "\n"},
+		{"DELETE", "/v2/team/app/manifests/v1", "", 405, `{"errors":[{"code":"UNSUPPORTED","message":"The operation is unsupported.","detail":"A manifest can only be deleted by digest."}]}` + "\n"},
+		{"GET", "/v2/team/app/blobs/" + zeros, "", 404, `{"errors":[{"code":"BLOB_UNKNOWN","message":"blob unknown to registry"}]}` + "\n"},
+		{"DELETE", "/v2/team/app/blobs/" + zeros, "", 404, `{"errors":[{"code":"BLOB_UNKNOWN","message":"blob unknown to registry"}]}` + "\n"},
+		{"PATCH", "/v2/team/app/blobs/uploads/00000000-0000-4000-8000-000000000000?_state=x", "x", 404, `{"errors":[{"code":"BLOB_UPLOAD_INVALID","message":"blob upload invalid"}]}` + "\n"},
 	} {
 		got := r.do(row.method, row.path, row.body).says(row.status, row.want).has(
 			"Content-Type: application/json; charset=utf-8", fmt.Sprintf("Content-Length: %d", len(row.want)), "Docker-Distribution-Api-Version: registry/2.0")
 		if t.Failed() {
-			t.Fatalf("section %s: %s", row.section, got.request)
+			t.Fatal(got.request)
 		}
 	}
 	if n := len(`{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}` + "\n"); n != 70 {
-		t.Errorf("section 1.5 counts 70 bytes, the literal has %d", n)
+		t.Errorf("ACR's has 70 bytes, the literal has %d", n)
 	}
 	r.do("PATCH", "/acr/v1/team/app/_tags/v1", `{"deleteEnabled":false}`).want(200)
 	r.do("DELETE", "/acr/v1/team/app/_tags/v1", "").says(405, locked)
@@ -131,7 +131,7 @@ func TestErrorBodies(t *testing.T) {
 	r.do("HEAD", "/v2/team/app/blobs/"+zeros, "").says(404, "")
 }
 
-// 1.0: authentication comes before the handler, and so before its methods.
+// Authentication comes before the handler, and so before its methods.
 func TestMethodsThatAreNotThere(t *testing.T) {
 	r := start(t, localacr.Config{})
 	r.pushImage("a", "v1", "layer")
@@ -157,7 +157,7 @@ func TestMethodsThatAreNotThere(t *testing.T) {
 	r.do("OPTIONS", "/v2/a/manifests/v1", "").says(200, "").has("Allow: GET, HEAD, PUT, DELETE")
 }
 
-// 1.0: the headers of an ordinary answer.
+// The headers of an ordinary answer.
 func TestHeaders(t *testing.T) {
 	r := start(t, localacr.Config{})
 	r.pushImage("team/app", "v1", "layer")
@@ -184,7 +184,7 @@ func TestHeaders(t *testing.T) {
 	r.do("DELETE", "/acr/v1/team/app/_tags/v1", "").want(202).has("X-Ms-Ratelimit-Remaining-Calls-Per-Second: 8.000000", "Content-Length: 0")
 }
 
-// 5.2: a tag may begin with an underscore, and so be one of the words that the
+// A tag may begin with an underscore, and so be one of the words that the
 // API's addresses are made of.
 func TestTagThatIsAWordOfTheAPI(t *testing.T) {
 	r := start(t, localacr.Config{})
@@ -212,7 +212,7 @@ var (
 // timeless replaces the times, which must have the form of 1.0.
 func timeless(body string) string { return timestamp.ReplaceAllString(body, anyTime) }
 
-// 1.3 - 1.5: the bodies of properties and lists, field by field in order.
+// The bodies of properties and lists, field by field in order.
 func TestPropertyBodies(t *testing.T) {
 	r := start(t, localacr.Config{Name: "contoso.azurecr.io"})
 	r.host = "contoso.azurecr.io"
@@ -250,7 +250,7 @@ func TestPropertyBodies(t *testing.T) {
 	r.checked()
 }
 
-// 1.6: a push's answer, and the negotiation of what a pull gets.
+// A push's answer, and the negotiation of what a pull gets.
 func TestManifestAnswers(t *testing.T) {
 	r := start(t, localacr.Config{})
 	manifest := r.image("team/app", typeManifest, "layer")
@@ -291,7 +291,7 @@ func TestManifestAnswers(t *testing.T) {
 	r.checked()
 }
 
-// 5.3, and what else ACR or the distribution spec lets manifests be.
+// What ACR or the distribution spec lets manifests be.
 func TestUnusualManifests(t *testing.T) {
 	r := start(t, localacr.Config{})
 	const limit = 4 << 20
@@ -318,7 +318,7 @@ func TestUnusualManifests(t *testing.T) {
 		r.do("GET", "/v2/a/manifests/t", "", "Accept: "+row.mediaType).says(200, row.body).has("Content-Type: " + row.mediaType)
 	}
 	if got := r.do("GET", "/acr/v1/a/_manifests/"+localacr.DigestOf("", []byte(noLayers)), "").want(200).body; !strings.Contains(got, `"imageSize":0,`) {
-		t.Errorf("5.6: an image without layers counts as nothing: %s", got)
+		t.Errorf("an image without layers counts as nothing: %s", got)
 	}
 	r.auth("PUT", "a", "/v2/a/manifests/t", largest+" ", "Content-Type: "+typeIndex).want(400)
 	// Without a Content-Type the manifest says what it is, or its shape does.

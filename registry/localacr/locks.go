@@ -1,6 +1,6 @@
 package localacr
 
-// The lock matrix (ACR-API 2.2). Three levels keep their flags by themselves;
+// ACR's lock matrix. Three levels keep their flags by themselves;
 // what is allowed is what all levels on the way allow. Existence is asked
 // before: a thing that is locked and absent is absent.
 

@@ -23,7 +23,7 @@ const (
 	typeDockerSigned1  = "application/vnd.docker.distribution.manifest.v1+prettyjws"
 )
 
-// manifestLimit is the largest manifest (ACR-API 5.3).
+// manifestLimit is the largest manifest that ACR takes.
 const manifestLimit = 4 << 20
 
 // parsedManifest is a manifest's bytes and what they say. It is read by its

@@ -4,7 +4,7 @@ import (
 	"regexp"
 )
 
-// The grammar of names (ACR-API 5.2). Upper case repositories do not exist.
+// ACR's grammar of names. Upper case repositories do not exist.
 // sha512 is more than ACR takes; the distribution spec allows it.
 var (
 	repositoryGrammar = regexp.MustCompile(`^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$`)

@@ -94,7 +94,7 @@ func otherMethods(e Endpoint) operation {
 	}}
 }
 
-// What operations need (ACR-API 3.3).
+// What operations need of a token, as on ACR.
 
 func nothing(*exchange) []access { return nil }
 func catalog(*exchange) []access { return []access{{"registry", "catalog", []string{"*"}}} }

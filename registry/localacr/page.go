@@ -9,7 +9,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// Sizes of pages (ACR-API 1.0): what a client gets that does not say, and the
+// ACR's sizes of pages: what a client gets that does not say, and the
 // most that it gets.
 const (
 	pageDefault = 100

@@ -39,8 +39,7 @@ type found struct {
 	schema1   bool // to be converted for a client of long ago
 }
 
-// find resolves a reference and picks what the client understands
-// (ACR-API 1.6).
+// find resolves a reference and picks what the client understands, as ACR does.
 func (v view) find(repo, ref string, accepts map[string]bool) (found, error) {
 	f := found{digest: ref}
 	if !validDigest(ref) {

@@ -52,7 +52,7 @@ type attributes struct {
 var unlocked = attributes{DeleteEnabled: true, WriteEnabled: true, ReadEnabled: true, ListEnabled: true}
 
 // removable reports whether the thing itself lets itself be deleted: without
-// the write flag there is no deletion either (ACR-API 2.2).
+// the write flag there is no deletion either, as on ACR.
 func (a attributes) removable() bool { return a.DeleteEnabled && a.WriteEnabled }
 
 type repositoryRecord struct {
@@ -73,7 +73,7 @@ type tagRecord struct {
 type manifestRecord struct {
 	MediaType       string
 	Size            int64 // of the manifest's own bytes
-	ImageSize       int64 // ACR-API 5.6
+	ImageSize       int64 // with all that it refers to, as ACR counts; 0 without any layer
 	Created         time.Time
 	Updated         time.Time
 	Architecture    string

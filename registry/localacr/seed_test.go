@@ -162,7 +162,7 @@ func TestZstdFrames(t *testing.T) {
 	}
 }
 
-// layout writes an OCI image layout and returns the digest of its index.
+// writeLayout writes an OCI image layout and returns the digest of its index.
 func writeLayout(t *testing.T, dir string) (digest string) {
 	t.Helper()
 	write := func(data string) string {

@@ -17,7 +17,7 @@ import (
 )
 
 // The storage account behind a registry: blobs at signed URLs, where possible on
-// another host name, with manners of its own (ACR-API 1.7, 5.8).
+// another host name, with manners of its own, as with ACR.
 
 // signedLife is how long a signed URL is good for.
 const signedLife = 20 * time.Minute

@@ -17,7 +17,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 )
 
-// claims are what is in a token (ACR-API 3.5).
+// claims are what is in a token of ACR's.
 type claims struct {
 	ID        string   `json:"jti"`
 	Subject   string   `json:"sub"`
