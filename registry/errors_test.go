@@ -57,6 +57,7 @@ func TestSilenceIsNoAnswerAtAll(t *testing.T) {
 	}
 	realm.on("GET /a", cut)
 	realm.on("GET /b", reply(503, ""))
+	const noBody = "no body within the time"
 	for name, row := range map[string]struct {
 		path   string // of tags or of a manifest
 		silent bool
@@ -66,7 +67,7 @@ func TestSilenceIsNoAnswerAtAll(t *testing.T) {
 			w.Header().Set("Content-Length", "9")
 			w.Write([]byte("{"))
 		}), false},
-		"no body within the time":    {at("t/tags/list", func(w http.ResponseWriter, r *http.Request) { w.(http.Flusher).Flush(); <-hang }), true},
+		noBody:                       {at("t/tags/list", func(w http.ResponseWriter, r *http.Request) { w.(http.Flusher).Flush(); <-hang }), true},
 		"silent token service":       {at("a/tags/list", elsewhere), true},
 		"token service with a fault": {at("b/tags/list", elsewhere), false},
 		"fault":                      {at("c/tags/list", reply(500, "")), false},
@@ -77,7 +78,11 @@ func TestSilenceIsNoAnswerAtAll(t *testing.T) {
 		"a blob that tells no size":  {at("h/blobs/"+someDigest, func(w http.ResponseWriter, r *http.Request) { w.(http.Flusher).Flush() }), false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := newClient(t, f.URL, func(c *Config) { c.MetadataTimeout = 300 * time.Millisecond })
+			c := newClient(t, f.URL, func(c *Config) {
+				if name == noBody {
+					c.MetadataTimeout = 300 * time.Millisecond
+				}
+			})
 			repo, what, _ := strings.Cut(row.path, "/")
 			var err error
 			switch what, _, _ := strings.Cut(what, "/"); what {
