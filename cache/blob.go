@@ -202,20 +202,16 @@ func (b *Blob) Verified() bool {
 	return b.f.phase == phaseWhole
 }
 
-// Changed reports whether the stored file that the handle has met is no longer
-// what was verified, since someone wrote to it or cut it. Then the blob is dead,
-// as after a download of wrong bytes. It is for those who read File by themselves,
-// and costs a system call.
+// Changed reports whether someone wrote to the stored file that the handle has met,
+// or cut it, since it was verified. Then the blob is dead, as after a download of
+// wrong bytes. It is for those who read File by themselves, and costs a system call.
 func (b *Blob) Changed() bool {
 	file := b.file.Load()
-	if file == nil {
+	if file == nil || !b.f.written(file) {
 		return false
 	}
-	err := b.f.changed(file)
-	if err != nil {
-		b.f.die(err)
-	}
-	return err != nil
+	b.f.die(errWritten)
+	return true
 }
 
 // OnDeath has do called once the blob's bytes turned out wrong, also when no read

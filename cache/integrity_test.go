@@ -440,3 +440,32 @@ func TestSlowIsNotStalled(t *testing.T) {
 		b.Close()
 	})
 }
+
+// TestChangedTellsOfWrittenBytes, and not of what backups do to a file.
+func TestChangedTellsOfWrittenBytes(t *testing.T) {
+	c := open(t, Config{})
+	data := bytesOf(90, 100<<10)
+	b := handle(t, c, data, newFake(data))
+	fetch(t, b)
+	if _, ok := b.File(); !ok || b.Changed() {
+		t.Fatalf("stored: %v, changed: %v", ok, b.Changed())
+	}
+	path := storedFile(t, c, data)
+	if err := os.Link(path, filepath.Join(t.TempDir(), "backup")); err != nil {
+		t.Skip(err) // another file system
+	}
+	if b.Changed() {
+		t.Error("another name for the file counts as a change")
+	}
+	dead := false
+	b.OnDeath(func() { dead = true })
+	if err := os.Truncate(path, 10); err != nil {
+		t.Fatal(err)
+	}
+	if !b.Changed() || !dead {
+		t.Errorf("cut: changed %v, told %v", b.Changed(), dead)
+	}
+	if _, err := b.ReadAt(t.Context(), make([]byte, 10), 0); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("reading on: %v", err)
+	}
+}

@@ -64,7 +64,18 @@ func (f *flight) changed(file *os.File) error {
 	case unlinked(file):
 		return nil // by another process that needed room; its bytes are as they were
 	}
-	return fmt.Errorf("%w: %w", ErrCorrupt, ErrChanged)
+	return errWritten
+}
+
+var errWritten = fmt.Errorf("%w: %w", ErrCorrupt, ErrChanged)
+
+// written reports of a stored file that is open whether its bytes were written
+// since it was verified. Another name for it, say, makes whoever opens it next
+// look twice (changed), and is nothing to those who read it already.
+func (f *flight) written(file *os.File) bool {
+	size, verified, ok := f.c.ledger.lookup(f.digest)
+	now, print, err := statFile(file)
+	return err == nil && ok && verified.ino == print.ino && (verified.mtime != print.mtime || size != now)
 }
 
 // adopt makes a verified file of the store the one that is read.
