@@ -104,10 +104,11 @@
 //
 // When there is no room (everything else is open, or the blob is larger than
 // the limit) or the disk cannot be written, readers do not notice: chunks stay
-// in up to 32 MiB of memory per blob (256 MiB for all) and are fetched again when they were
-// dropped; who reads from one end to the other needs none twice. Of each a checksum is kept, so that what was served, what was
-// hashed in order and what is served later is the same (diskless.go). One
-// warning is logged until a blob is stored again.
+// in up to 32 MiB of memory per blob (256 MiB for all) and are fetched again
+// when they were dropped; who reads from one end to the other needs none twice.
+// Of each a checksum is kept, so that what was served, what was hashed in order
+// and what is served later is the same (diskless.go). One warning is logged until
+// a blob is stored again.
 //
 // A disk that cannot be read is an error of the read. Where it is the hash that
 // reads back, the flight is dead: chunks on the disk have no checksum that bytes

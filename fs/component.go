@@ -204,10 +204,10 @@ func (t *tree) repositoryGone(ctx context.Context, path string, asked time.Time)
 	return unlisted && t.unknown(ctx, registry.Ref{Repository: path}, asked)
 }
 
-// unknown tells whether the registry, asked by name, does not have an item: some are
-// never listed.
-func (t *tree) unknown(ctx context.Context, ref registry.Ref, asked time.Time) bool {
-	_, err := t.propertiesSince(ctx, ref, asked)
+// unknown tells whether the registry, asked by name after a moment, does not have an
+// item: some are never listed.
+func (t *tree) unknown(ctx context.Context, ref registry.Ref, since time.Time) bool {
+	_, err := t.propertiesSince(ctx, ref, since)
 	return errors.Is(err, errNotFound)
 }
 

@@ -70,8 +70,7 @@ func (r *repository) tagWentAlong(ctx context.Context, e tagEntry, err error) bo
 	if !r.mayHaveGoneAlong(err) {
 		return false
 	}
-	_, err = r.t.propertiesSince(ctx, registry.Ref{Repository: r.name, Digest: e.digest}, time.Now())
-	return errors.Is(err, errNotFound)
+	return r.t.unknown(ctx, registry.Ref{Repository: r.name, Digest: e.digest}, time.Now())
 }
 
 // wentWithManifests tells, of a repository that the registry does not know, whether
@@ -112,8 +111,7 @@ func (r *repository) wentWithSubject(ctx context.Context, e manifestEntry) bool 
 	if e.access&accessKnown == 0 {
 		return false // a registry that takes none along
 	}
-	_, err := r.t.propertiesSince(ctx, registry.Ref{Repository: r.name, Digest: e.digest}, time.Now())
-	if !errors.Is(err, errNotFound) {
+	if !r.t.unknown(ctx, registry.Ref{Repository: r.name, Digest: e.digest}, time.Now()) {
 		return false
 	}
 	r.noteManifestGone(ctx, e, r.tags.last(), time.Now())

@@ -91,7 +91,7 @@ func (c *Client) findDialect(ctx context.Context, hasty bool) (dialect, error) {
 			}
 		}
 	}
-	if a.ok() && hasField(a.body, "repositories") {
+	if _, isCatalog := fieldsOf(a.body)["repositories"]; isCatalog && a.ok() {
 		return &acr{c}, nil
 	}
 	// Where the question was not answered, a wrong guess would stay.

@@ -198,12 +198,9 @@ var errNoList = errors.New("it holds no list")
 // null, as Go writes one, or left out of an object that is about nothing else, as
 // Azure's SDKs expect. Whoever mirrors an empty list deletes everything.
 func holdsList(body []byte, name string) bool {
-	if hasField(body, name) {
-		return true
-	}
-	var fields map[string]json.RawMessage
-	if json.Unmarshal(body, &fields) != nil || fields == nil {
-		return false
+	fields := fieldsOf(body)
+	if _, ok := fields[name]; ok || fields == nil {
+		return ok
 	}
 	for field := range fields {
 		if !slices.Contains([]string{"registry", "imageName", "name"}, field) {
@@ -213,14 +210,12 @@ func holdsList(body []byte, name string) bool {
 	return true
 }
 
-// hasField reports whether a body is an object with this field, be it null.
-func hasField(body []byte, name string) bool {
-	var fields map[string]json.RawMessage
+// fieldsOf are those of a body that is an object, and nil of any other.
+func fieldsOf(body []byte) (fields map[string]json.RawMessage) {
 	if json.Unmarshal(body, &fields) != nil {
-		return false
+		return nil
 	}
-	_, ok := fields[name]
-	return ok
+	return fields
 }
 
 // skipped counts the entries of a list that have an impossible name.
